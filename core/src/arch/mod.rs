@@ -1,0 +1,3 @@
+//! Architectures: the only place that knows what a bottleneck is.
+
+pub mod resnet;

@@ -1,0 +1,127 @@
+//! The explainer: runs a plan on a backend.
+
+use crate::audit::{Entry, Ledger};
+use crate::backend::Backend;
+use crate::error::{Buffer, Error};
+use crate::op::head::Seed;
+use crate::plan::{Act, Plan};
+use crate::rule::{Init, Target};
+
+/// Explains images one after the other with the memory of one.
+pub struct Explainer<'p, B> {
+    plan: Plan<'p>,
+    backend: B,
+    /// Whether the arena holds the forward pass of the last image.
+    ready: bool,
+}
+
+impl<'p, B: Backend> Explainer<'p, B> {
+    /// An explainer for `plan` on a backend that was made for the same plan.
+    pub fn new(plan: Plan<'p>, backend: B) -> Self {
+        Self {
+            plan,
+            backend,
+            ready: false,
+        }
+    }
+
+    /// The plan.
+    #[must_use]
+    pub fn plan(&self) -> &Plan<'p> {
+        &self.plan
+    }
+
+    /// Runs the network on a normalised image `[h, w, 3]`.
+    ///
+    /// # Errors
+    /// [`Error::Length`] for an image of another size, or the backend's.
+    pub fn forward(&mut self, image: &[f32]) -> Result<(), B::Error> {
+        let (need, have) = (u64::from(self.plan.image().len), image.len() as u64);
+        if need != have {
+            return Err(Error::Length {
+                buffer: Buffer::Image,
+                need,
+                have,
+            }
+            .into());
+        }
+        self.ready = false;
+        self.backend.audit(false);
+        self.backend.put(self.plan.image(), image)?;
+        for step in self.plan.forward_steps() {
+            self.backend.step(step)?;
+        }
+        self.ready = true;
+        Ok(())
+    }
+
+    /// Propagates relevance back to the image of the last [`Explainer::forward`], once: the way back uses up what the
+    /// way forward left. With a ledger, every step is audited.
+    ///
+    /// # Errors
+    /// [`Error::Order`] without a forward pass before, [`Error::Target`], [`Error::NotFinite`], or the backend's.
+    pub fn relevance(
+        &mut self,
+        target: Target,
+        init: Init,
+        mut ledger: Option<&mut Ledger<'_>>,
+    ) -> Result<Seed, B::Error> {
+        if !self.ready || self.plan.relevance_steps().is_empty() {
+            return Err(Error::Order.into());
+        }
+        self.ready = false;
+        self.backend.audit(ledger.is_some());
+        let mut seed = Seed::default();
+        for step in self.plan.relevance_steps() {
+            if step.act == Act::Seed {
+                seed = self.backend.seed(step, target, init)?;
+                if let Some(ledger) = &mut ledger {
+                    ledger.open(f64::from(seed.relevance));
+                }
+                continue;
+            }
+            let tally = self.backend.step(step)?;
+            if let Some(ledger) = &mut ledger
+                && matches!(step.act, Act::Split | Act::Relevance | Act::Collect)
+            {
+                ledger.record(Entry {
+                    node: step.node,
+                    act: step.act,
+                    tally,
+                })?;
+            }
+        }
+        Ok(seed)
+    }
+
+    /// [`Explainer::forward`] and [`Explainer::relevance`].
+    ///
+    /// # Errors
+    /// Those of both.
+    pub fn explain(
+        &mut self,
+        image: &[f32],
+        target: Target,
+        init: Init,
+        ledger: Option<&mut Ledger<'_>>,
+    ) -> Result<Seed, B::Error> {
+        self.forward(image)?;
+        self.relevance(target, init, ledger)
+    }
+
+    /// Copies the map of the last explanation, `[h, w]`.
+    ///
+    /// # Errors
+    /// [`Error::Length`] for a buffer of another size.
+    pub fn heat(&mut self, to: &mut [f32]) -> Result<(), B::Error> {
+        self.backend.get(self.plan.heat(), to)
+    }
+
+    /// Copies the logits of the last image, `[classes]`.
+    ///
+    /// # Errors
+    /// [`Error::Length`] for a buffer of another size.
+    pub fn logits(&mut self, to: &mut [f32]) -> Result<(), B::Error> {
+        self.backend.get(self.plan.logits(), to)
+    }
+}

@@ -1,0 +1,31 @@
+#![doc = include_str!("lib.md")]
+#![no_std]
+#![deny(unsafe_code)]
+
+#[macro_use]
+mod fmt;
+
+pub mod arch;
+pub mod audit;
+pub mod backend;
+pub mod builder;
+pub mod cpu;
+pub mod error;
+pub mod explain;
+pub mod graph;
+pub mod heat;
+pub mod math;
+pub mod model;
+pub mod op;
+#[allow(unsafe_code)]
+pub mod par;
+pub mod plan;
+pub mod rule;
+pub mod shape;
+#[allow(unsafe_code)]
+pub mod simd;
+pub mod view;
+
+pub use error::Error;
+pub use model::Model;
+pub use shape::Shape;

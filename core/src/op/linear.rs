@@ -1,0 +1,67 @@
+//! Fully connected layer: a convolution over one pixel. Its bias stays out of z (spec 1.2).
+
+use crate::graph::Linear;
+use crate::op::conv::{self, Finish};
+use crate::op::{Context, Sinks};
+use crate::rule::Rule;
+use crate::shape::Shape;
+use crate::view::Weights;
+
+fn shapes(l: &Linear) -> (Shape, Shape) {
+    (Shape::features(l.ci), Shape::features(l.co))
+}
+
+/// Floats of scratch that [`forward`] needs.
+#[must_use]
+pub fn forward_scratch(l: &Linear) -> usize {
+    conv::forward_scratch(&l.as_conv(), shapes(l).0)
+}
+
+/// Floats of scratch that [`relevance`] needs.
+#[must_use]
+pub fn relevance_scratch(l: &Linear, threads: usize) -> usize {
+    let (input, output) = shapes(l);
+    conv::relevance_scratch(&l.as_conv(), input, output, threads)
+}
+
+/// `y = W x + b`, `[ci] -> [co]`.
+pub fn forward(
+    cx: &Context<'_>,
+    l: &Linear,
+    x: &[f32],
+    (w, bias): (Weights<'_>, Option<&[f32]>),
+    out: (&mut [f32], &mut [f32]),
+) {
+    conv::forward(
+        cx,
+        &l.as_conv(),
+        shapes(l),
+        x,
+        w,
+        Finish {
+            shift: bias,
+            ..Finish::default()
+        },
+        out,
+    );
+}
+
+/// Relevance of the input features, written or added to `out`.
+pub fn relevance(
+    cx: &Context<'_>,
+    l: &Linear,
+    (a, r): (&[f32], &[f32]),
+    (w, rule): (Weights<'_>, Rule),
+    accumulate: bool,
+    out: (&mut [f32], &mut [f32]),
+) -> Sinks {
+    conv::relevance(
+        cx,
+        &l.as_conv(),
+        shapes(l),
+        (Some(a), r),
+        (w, rule),
+        accumulate,
+        out,
+    )
+}

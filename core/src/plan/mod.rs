@@ -1,0 +1,375 @@
+//! From a graph to a flat schedule over one arena.
+//!
+//! [`Plan::new`] walks the model once forwards and once backwards and emits [`Step`]s: forward, recompute, seed, split,
+//! relevance, collect. Every tensor of every step is a [`Value`] with a birth and a death; the arena places values so
+//! that those alive together don't overlap. Backends execute the steps and know nothing of order or lifetimes; only this
+//! module knows in which order relevance flows.
+
+mod arena;
+mod checkpoint;
+mod schedule;
+
+use crate::error::{Buffer, Error};
+use crate::graph::{NONE, NodeId};
+use crate::model::Model;
+use crate::rule::Composite;
+use crate::shape::Shape;
+
+/// What a step does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Act {
+    /// A node's output from its inputs.
+    Forward,
+    /// The same again, on the way back.
+    Recompute,
+    /// The explained class gets its relevance.
+    Seed,
+    /// The relevance of a sum is split between its branches.
+    Split,
+    /// The relevance of a node's input from that of its output.
+    Relevance,
+    /// The relevance of the image is summed over its channels.
+    Collect,
+}
+
+/// A piece of the arena, in f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Region {
+    /// First element.
+    pub start: u32,
+    /// Elements.
+    pub len: u32,
+}
+
+impl Region {
+    /// No region.
+    pub const EMPTY: Region = Region { start: 0, len: 0 };
+
+    /// As a range of indices; an empty one is `0..0`.
+    #[must_use]
+    pub const fn range(self) -> core::ops::Range<usize> {
+        let start = if self.len == 0 {
+            0
+        } else {
+            self.start as usize
+        };
+        start..start + self.len as usize
+    }
+}
+
+/// One step of a schedule.
+///
+/// | act | `ins` | `out` |
+/// |---|---|---|
+/// | forward, recompute | inputs; for a convolution that ends a block, the skip branch second | output |
+/// | seed | logits | relevance of the logits |
+/// | split | residual branch, skip branch (empty unless split in proportion), relevance (keeps the residual share) | relevance of the skip branch |
+/// | relevance | input activation (empty for the image), relevance of the output | relevance of the input |
+/// | collect | relevance of the image | heat `[h, w]` |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Step {
+    /// What is done.
+    pub act: Act,
+    /// The node it is done for.
+    pub node: NodeId,
+    /// The addition that this convolution's forward pass does on the way, or [`NONE`].
+    pub fused: NodeId,
+    /// Whether `out` is added to instead of written.
+    pub accumulate: bool,
+    /// Shapes of the node's first input and of its output.
+    pub shapes: [Shape; 2],
+    /// What is read.
+    pub ins: [Region; 3],
+    /// What is written.
+    pub out: Region,
+    /// Working memory.
+    pub scratch: Region,
+}
+
+impl Step {
+    /// Fills lent slices.
+    pub const EMPTY: Step = Step {
+        act: Act::Forward,
+        node: NONE,
+        fused: NONE,
+        accumulate: false,
+        shapes: [Shape::new(0, 0, 0); 2],
+        ins: [Region::EMPTY; 3],
+        out: Region::EMPTY,
+        scratch: Region::EMPTY,
+    };
+}
+
+/// What a value holds, for the arena map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Content {
+    /// The output of a node.
+    Activation,
+    /// Relevance of a node's output.
+    Relevance,
+    /// Working memory of a step.
+    Scratch,
+    /// Zeros that stand in for padding.
+    Zero,
+    /// The finished map.
+    Heat,
+}
+
+/// A tensor of the schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Value {
+    /// What it holds.
+    pub content: Content,
+    /// The node it belongs to.
+    pub node: NodeId,
+    /// First step that writes it.
+    pub birth: u32,
+    /// Last step that touches it; [`u32::MAX`] if it outlives the schedule.
+    pub death: u32,
+    /// Where it lies.
+    pub region: Region,
+}
+
+impl Value {
+    /// Fills lent slices.
+    pub const EMPTY: Value = Value {
+        content: Content::Scratch,
+        node: NONE,
+        birth: 0,
+        death: 0,
+        region: Region::EMPTY,
+    };
+
+    /// Whether both are alive at some step.
+    #[must_use]
+    pub const fn meets(&self, other: &Value) -> bool {
+        self.birth <= other.death && other.birth <= self.death
+    }
+}
+
+/// What the planner remembers of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    shape: Shape,
+    /// Value of the activation, or [`NONE`].
+    value: u16,
+    /// Value of the relevance, or [`NONE`].
+    relevance: u16,
+    /// Nodes that read this one.
+    uses: u16,
+    /// Whether the backward pass reads the activation.
+    needed: bool,
+    /// Whether a later block reads it.
+    crosses: bool,
+    /// Whether its forward pass happens inside the addition that follows.
+    fused: bool,
+}
+
+impl Slot {
+    /// Fills lent slices.
+    pub const EMPTY: Slot = Slot {
+        shape: Shape::new(0, 0, 0),
+        value: NONE,
+        relevance: NONE,
+        uses: 0,
+        needed: false,
+        crosses: false,
+        fused: false,
+    };
+}
+
+/// What is kept for the way back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Memory {
+    /// Every activation: fastest.
+    Keep,
+    /// The inputs of blocks; the inside of a block is computed again when relevance reaches it.
+    #[default]
+    Block,
+}
+
+impl Memory {
+    /// All modes with their names on the command line.
+    pub const ALL: [(Memory, &'static str); 2] = [(Memory::Keep, "keep"), (Memory::Block, "block")];
+}
+
+/// What a schedule is made for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    /// Size of the image.
+    pub image: Shape,
+    /// Rules; `None` plans a forward pass only.
+    pub composite: Option<Composite>,
+    /// What is kept for the way back.
+    pub memory: Memory,
+    /// Threads that will work on it.
+    pub threads: usize,
+}
+
+/// Buffers that a plan is made in; [`Workspace::capacity`] says how large.
+#[derive(Debug)]
+pub struct Workspace<'w> {
+    /// One per node.
+    pub slots: &'w mut [Slot],
+    /// Tensors of the schedule.
+    pub values: &'w mut [Value],
+    /// Steps of the schedule.
+    pub steps: &'w mut [Step],
+}
+
+impl Workspace<'_> {
+    /// Slots, values and steps that suffice for any plan of a model with this many nodes.
+    #[must_use]
+    pub const fn capacity(nodes: u16) -> (usize, usize, usize) {
+        let n = nodes as usize;
+        (n, 6 * n + 8, 4 * n + 8)
+    }
+}
+
+/// A schedule with its places in the arena.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan<'w> {
+    steps: &'w [Step],
+    values: &'w [Value],
+    forward: usize,
+    arena: usize,
+    lower_bound: usize,
+    options: Options,
+    image: Region,
+    zero: Region,
+    logits: Region,
+    heat: Region,
+}
+
+impl<'w> Plan<'w> {
+    /// Plans a model.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the image doesn't fit the network, [`Error::Capacity`] if a buffer is too small,
+    /// [`Error::Unsupported`] for a graph in which relevance can't flow.
+    pub fn new(
+        model: &Model<'_>,
+        options: &Options,
+        workspace: Workspace<'w>,
+    ) -> Result<Self, Error> {
+        let Workspace {
+            slots,
+            values,
+            steps,
+        } = workspace;
+        let nodes = usize::from(model.node_count());
+        let have = slots.len() as u64;
+        let slots = slots.get_mut(..nodes).ok_or(Error::Capacity {
+            buffer: Buffer::Slots,
+            need: nodes as u64,
+            have,
+        })?;
+        checkpoint::infer(model, options, slots)?;
+        checkpoint::mark(model, options, slots);
+        let marks = schedule::emit(model, options, slots, values, steps)?;
+        let values = &mut values[..marks.values];
+        let steps = &mut steps[..marks.steps];
+        let arena = arena::place(values)?;
+        let lower_bound = arena::lower_bound(values, steps.len());
+        for step in steps.iter_mut() {
+            for region in step
+                .ins
+                .iter_mut()
+                .chain([&mut step.out, &mut step.scratch])
+            {
+                if *region != Region::EMPTY {
+                    *region = values[region.start as usize].region;
+                }
+            }
+        }
+        let of = |id: u16| {
+            values
+                .get(usize::from(id))
+                .map_or(Region::EMPTY, |v| v.region)
+        };
+        debug!("planned {} steps over {} f32", steps.len(), arena);
+        Ok(Self {
+            forward: marks.forward,
+            arena,
+            lower_bound,
+            options: *options,
+            image: of(marks.image),
+            zero: of(marks.zero),
+            logits: of(marks.logits),
+            heat: of(marks.heat),
+            steps,
+            values,
+        })
+    }
+
+    /// All steps in order.
+    #[must_use]
+    pub fn steps(&self) -> &'w [Step] {
+        self.steps
+    }
+
+    /// The steps that compute the logits.
+    #[must_use]
+    pub fn forward_steps(&self) -> &'w [Step] {
+        &self.steps[..self.forward]
+    }
+
+    /// The steps after the logits.
+    #[must_use]
+    pub fn relevance_steps(&self) -> &'w [Step] {
+        &self.steps[self.forward..]
+    }
+
+    /// All tensors of the schedule.
+    #[must_use]
+    pub fn values(&self) -> &'w [Value] {
+        self.values
+    }
+
+    /// Elements of the arena, in f32.
+    #[must_use]
+    pub fn arena(&self) -> usize {
+        self.arena
+    }
+
+    /// Most elements alive at one step: no arena can be smaller.
+    #[must_use]
+    pub fn lower_bound(&self) -> usize {
+        self.lower_bound
+    }
+
+    /// What the plan was made for.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Where the image goes, `[h, w, 3]`.
+    #[must_use]
+    pub fn image(&self) -> Region {
+        self.image
+    }
+
+    /// Zeros that stand in for padding.
+    #[must_use]
+    pub fn zero(&self) -> Region {
+        self.zero
+    }
+
+    /// Where the logits are after the forward pass.
+    #[must_use]
+    pub fn logits(&self) -> Region {
+        self.logits
+    }
+
+    /// Where the map is in the end, `[h, w]`; empty for a forward plan.
+    #[must_use]
+    pub fn heat(&self) -> Region {
+        self.heat
+    }
+}

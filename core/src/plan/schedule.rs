@@ -1,0 +1,303 @@
+//! Emits the steps: forwards once, then backwards block by block.
+
+use crate::error::{Buffer, Error};
+use crate::graph::{NONE, NodeId, Op};
+use crate::model::Model;
+use crate::op::{conv, linear};
+use crate::plan::checkpoint::{input_shape, keep_from, reads_image, share};
+use crate::plan::{Act, Content, Options, Region, Slot, Step, Value};
+use crate::rule::Share;
+
+/// What was emitted.
+pub struct Marks {
+    pub values: usize,
+    pub steps: usize,
+    pub forward: usize,
+    pub image: u16,
+    pub zero: u16,
+    pub logits: u16,
+    pub heat: u16,
+}
+
+struct Scheduler<'s, 'm> {
+    model: &'s Model<'m>,
+    options: &'s Options,
+    slots: &'s mut [Slot],
+    values: &'s mut [Value],
+    steps: &'s mut [Step],
+    value_count: usize,
+    step_count: usize,
+}
+
+/// Fills `values` and `steps`. Until the arena is placed, a region's `start` is the index of its value.
+pub fn emit(
+    model: &Model<'_>,
+    options: &Options,
+    slots: &mut [Slot],
+    values: &mut [Value],
+    steps: &mut [Step],
+) -> Result<Marks, Error> {
+    let mut s = Scheduler {
+        model,
+        options,
+        slots,
+        values,
+        steps,
+        value_count: 0,
+        step_count: 0,
+    };
+    let last = model.node_count() - 1;
+    let zero = s.zero()?;
+    let image = s.value(Content::Activation, 0, s.slots[0].shape.elements())?;
+    s.slots[0].value = image;
+    for id in 1..=last {
+        if !s.slots[usize::from(id)].fused {
+            s.forward(id, Act::Forward)?;
+        }
+    }
+    let logits = s.slots[usize::from(last)].value;
+    s.outlives(logits);
+    let forward = s.step_count;
+    let heat = if options.composite.is_some() {
+        s.backward(last)?
+    } else {
+        NONE
+    };
+    Ok(Marks {
+        values: s.value_count,
+        steps: s.step_count,
+        forward,
+        image,
+        zero,
+        logits,
+        heat,
+    })
+}
+
+impl Scheduler<'_, '_> {
+    fn slot(&mut self, id: NodeId) -> &mut Slot {
+        &mut self.slots[usize::from(id)]
+    }
+
+    /// The region of a node's activation, for now its value.
+    fn activation(&self, id: NodeId) -> Region {
+        self.region(self.slots[usize::from(id)].value)
+    }
+
+    fn value(&mut self, content: Content, node: NodeId, elements: usize) -> Result<u16, Error> {
+        let (id, have) = (self.value_count, self.values.len() as u64);
+        let full = Error::Capacity {
+            buffer: Buffer::Values,
+            need: id as u64 + 1,
+            have,
+        };
+        let place = self
+            .values
+            .get_mut(id)
+            .filter(|_| id < usize::from(NONE))
+            .ok_or(full)?;
+        let now = self.step_count as u32;
+        let len = u32::try_from(elements).map_err(|_| full)?;
+        *place = Value {
+            content,
+            node,
+            birth: now,
+            death: now,
+            region: Region { start: 0, len },
+        };
+        self.value_count += 1;
+        Ok(id as u16)
+    }
+
+    fn outlives(&mut self, value: u16) {
+        self.values[usize::from(value)].death = u32::MAX;
+    }
+
+    /// A region that stands for a value until the arena is placed.
+    fn region(&self, value: u16) -> Region {
+        match self.values.get(usize::from(value)) {
+            Some(v) if value != NONE && v.region.len > 0 => Region {
+                start: u32::from(value),
+                len: v.region.len,
+            },
+            _ => Region::EMPTY,
+        }
+    }
+
+    fn push(&mut self, step: Step) -> Result<(), Error> {
+        let (now, have) = (self.step_count, self.steps.len() as u64);
+        *self.steps.get_mut(now).ok_or(Error::Capacity {
+            buffer: Buffer::Steps,
+            need: now as u64 + 1,
+            have,
+        })? = step;
+        self.step_count += 1;
+        for region in step.ins.into_iter().chain([step.out, step.scratch]) {
+            if region != Region::EMPTY {
+                let value = &mut self.values[region.start as usize];
+                value.death = value.death.max(now as u32);
+            }
+        }
+        Ok(())
+    }
+
+    /// Zeros for the widest layer, for as long as the schedule lives.
+    fn zero(&mut self) -> Result<u16, Error> {
+        let zeros = |op: Op| match op {
+            Op::Conv(c) => conv::zeros(&c),
+            Op::Linear(l) => conv::zeros(&l.as_conv()),
+            Op::Input | Op::Add { .. } | Op::MaxPool(_) | Op::AvgPool | Op::Subsample(_) => 0,
+        };
+        let most = (0..self.model.node_count())
+            .map(|id| zeros(self.model.node(id).op))
+            .max()
+            .unwrap_or(0);
+        let value = self.value(Content::Zero, NONE, most.max(1))?;
+        self.outlives(value);
+        Ok(value)
+    }
+
+    fn step(&self, act: Act, node: NodeId) -> Step {
+        let shapes = [
+            input_shape(self.model, self.slots, node),
+            self.slots[usize::from(node)].shape,
+        ];
+        Step {
+            act,
+            node,
+            shapes,
+            ..Step::EMPTY
+        }
+    }
+
+    /// The forward pass of a node, an addition together with the convolution that was fused into it.
+    fn forward(&mut self, id: NodeId, act: Act) -> Result<(), Error> {
+        let inputs = self.model.node(id).inputs;
+        let fused = act == Act::Forward && inputs[1] != NONE && self.slot(inputs[0]).fused;
+        let mut step = if fused {
+            self.step(act, inputs[0])
+        } else {
+            self.step(act, id)
+        };
+        let op = self.model.node(step.node).op;
+        let sources = if fused {
+            [self.model.node(inputs[0]).inputs[0], inputs[1]]
+        } else {
+            inputs
+        };
+        step.fused = if fused { id } else { NONE };
+        let scratch = match op {
+            Op::Conv(c) => conv::forward_scratch(&c, step.shapes[0]),
+            Op::Linear(l) => linear::forward_scratch(&l),
+            Op::Input | Op::Add { .. } | Op::MaxPool(_) | Op::AvgPool | Op::Subsample(_) => 0,
+        };
+        for (region, source) in step.ins.iter_mut().zip(sources) {
+            if source != NONE {
+                *region = self.activation(source);
+            }
+        }
+        let elements = self.slot(id).shape.elements();
+        let value = self.value(Content::Activation, id, elements)?;
+        let scratch = self.value(Content::Scratch, id, scratch)?;
+        (step.out, step.scratch) = (self.region(value), self.region(scratch));
+        self.slot(id).value = value;
+        self.push(step)
+    }
+
+    /// The value that takes relevance of `node`'s output, and whether it holds some already.
+    fn target(&mut self, node: NodeId) -> Result<(Region, bool), Error> {
+        let Slot {
+            relevance, shape, ..
+        } = *self.slot(node);
+        if relevance != NONE {
+            return Ok((self.region(relevance), true));
+        }
+        let value = self.value(Content::Relevance, node, shape.elements())?;
+        self.slot(node).relevance = value;
+        Ok((self.region(value), false))
+    }
+
+    fn backward(&mut self, last: NodeId) -> Result<u16, Error> {
+        let keep_from = keep_from(self.model, self.options.memory);
+        let mut seed = self.step(Act::Seed, last);
+        seed.ins[0] = self.activation(last);
+        (seed.out, _) = self.target(last)?;
+        self.push(seed)?;
+        let mut segment = u16::MAX;
+        for id in (1..=last).rev() {
+            let node = self.model.node(id);
+            if node.segment != segment {
+                segment = node.segment;
+                if segment < keep_from {
+                    self.recompute(segment)?;
+                }
+            }
+            if self.slot(id).relevance != NONE {
+                self.relevance(id)?;
+            }
+        }
+        let image = self.slot(0).relevance;
+        if image == NONE {
+            return Err(Error::Unsupported { node: 0 });
+        }
+        let mut collect = self.step(Act::Collect, 0);
+        let heat = self.value(Content::Heat, 0, self.slots[0].shape.pixels())?;
+        (collect.ins[0], collect.out) = (self.region(image), self.region(heat));
+        self.push(collect)?;
+        self.outlives(heat);
+        Ok(heat)
+    }
+
+    /// Computes the inside of a block again.
+    fn recompute(&mut self, segment: u16) -> Result<(), Error> {
+        for id in 1..self.model.node_count() {
+            let slot = *self.slot(id);
+            if self.model.node(id).segment == segment && slot.needed && !slot.crosses {
+                self.forward(id, Act::Recompute)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes the relevance of a node's output on to its inputs.
+    fn relevance(&mut self, id: NodeId) -> Result<(), Error> {
+        let node = self.model.node(id);
+        let relevance = self.region(self.slots[usize::from(id)].relevance);
+        let [source, skip] = node.inputs;
+        let mut step = self.step(Act::Relevance, id);
+        let [input, output] = step.shapes;
+        let threads = self.options.threads.max(1);
+        let scratch = match node.op {
+            Op::Conv(c) => conv::relevance_scratch(&c, input, output, threads),
+            Op::Linear(l) => linear::relevance_scratch(&l, threads),
+            Op::Input | Op::Add { .. } | Op::MaxPool(_) | Op::AvgPool | Op::Subsample(_) => 0,
+        };
+        if let Some(share) = share(self.options, &node.op) {
+            if self.slot(source).relevance != NONE || source == skip {
+                return Err(Error::Unsupported {
+                    node: u32::from(id),
+                });
+            }
+            self.slot(source).relevance = self.slot(id).relevance;
+            if share == Share::Residual {
+                return Ok(());
+            }
+            step.act = Act::Split;
+            step.ins[2] = relevance;
+            if share == Share::Ratio {
+                step.ins[0] = self.activation(source);
+                step.ins[1] = self.activation(skip);
+            }
+            (step.out, step.accumulate) = self.target(skip)?;
+            return self.push(step);
+        }
+        if !reads_image(self.model, source) {
+            step.ins[0] = self.activation(source);
+        }
+        step.ins[1] = relevance;
+        (step.out, step.accumulate) = self.target(source)?;
+        let scratch = self.value(Content::Scratch, id, scratch)?;
+        step.scratch = self.region(scratch);
+        self.push(step)
+    }
+}

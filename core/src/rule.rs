@@ -1,0 +1,177 @@
+//! How relevance is propagated: rules, splits and composites.
+//!
+//! | rule | share of input `i` in the relevance of output `j` | conserves |
+//! |---|---|---|
+//! | z+ | `a_i w+_ij / (sum_i a_i w+_ij + eps)` | up to `eps` and dead cells |
+//! | z+, eps = 0, dead cells redistributed | the same; where the sum is 0, `w+_ij / sum_i w+_ij`, or uniform | yes |
+//!
+//! Source: ECCV 2024 paper, section "Relevance Splitting"; the reference's behaviour for the constants (spec 1.2-1.4).
+
+/// What becomes of the relevance of a cell whose z is 0: all its positively weighted inputs are 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Dead {
+    /// It is lost, as in the reference, and booked to the ledger's sink `dead`.
+    Sink,
+    /// It is spread over the cell's receptive field in proportion to `w+`, or evenly where no weight is positive.
+    Redistribute,
+}
+
+/// The rule of a weighted layer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Rule {
+    /// `R_i = a_i sum_j w+_ij R_j / (z_j + eps)` with `z_j = sum_i a_i w+_ij`; biases stay out.
+    ZPlus {
+        /// Added to every z. With 0, only cells whose z vanishes are treated as dead.
+        eps: f32,
+        /// What becomes of dead cells.
+        dead: Dead,
+    },
+}
+
+/// How relevance passes a max pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum PoolRule {
+    /// As an average over windows of `stride x stride` without padding (the reference, 2x2 for its 3x3 pool). Windows
+    /// that stick out of an odd-sized input average over their valid cells.
+    StrideAverage,
+    /// As an average over the pool's own window; padding counts in the divisor.
+    WindowAverage,
+    /// All to the first maximum of the window: conserves exactly.
+    Winner,
+}
+
+/// How relevance is split where a skip branch meets a residual branch (paper, table 2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Split {
+    /// Row (iv), the proposed one: in proportion to the branches' absolute values, at every block.
+    #[default]
+    Ratio,
+    /// Row (ii): half and half at every block.
+    Half,
+    /// Row (iii): in proportion at projections; identity skips get nothing.
+    ProjectionRatio,
+    /// Row (i): half and half at projections; identity skips get nothing.
+    ProjectionHalf,
+}
+
+/// How one addition is split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// All to the residual branch.
+    Residual,
+    /// Half and half.
+    Half,
+    /// In proportion to absolute values, 0/0 = 1/2.
+    Ratio,
+}
+
+impl Split {
+    /// All splits with their names on the command line and in the paper's table.
+    pub const ALL: [(Split, &'static str); 4] = [
+        (Split::Ratio, "ratio"),
+        (Split::Half, "half"),
+        (Split::ProjectionRatio, "projection-ratio"),
+        (Split::ProjectionHalf, "projection-half"),
+    ];
+
+    /// How an addition with this kind of skip is split.
+    #[must_use]
+    pub const fn share(self, skip: crate::graph::Skip) -> Share {
+        use crate::graph::Skip::{Identity, Projection};
+        match (self, skip) {
+            (Split::Ratio, _) | (Split::ProjectionRatio, Projection) => Share::Ratio,
+            (Split::Half, _) | (Split::ProjectionHalf, Projection) => Share::Half,
+            (Split::ProjectionRatio | Split::ProjectionHalf, Identity) => Share::Residual,
+        }
+    }
+}
+
+/// One rule for each kind of layer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Composite {
+    /// Convolutions. The first one sees ones instead of the image, so pixel values never enter the last step.
+    pub conv: Rule,
+    /// Fully connected layers.
+    pub linear: Rule,
+    /// Max pools.
+    pub pool: PoolRule,
+    /// Global average pools: added to the mean, as `eps` in [`Rule::ZPlus`]; with 0, an all-zero map gets even shares.
+    pub average_eps: f32,
+    /// Additions.
+    pub split: Split,
+}
+
+/// eps of the reference implementation.
+pub const REFERENCE_EPS: f32 = 1e-5;
+
+impl Composite {
+    /// Conserving to rounding: winner-take-all pool, eps only where z vanishes, dead cells redistributed.
+    #[must_use]
+    pub const fn exact(split: Split) -> Self {
+        let rule = Rule::ZPlus {
+            eps: 0.0,
+            dead: Dead::Redistribute,
+        };
+        Self {
+            conv: rule,
+            linear: rule,
+            pool: PoolRule::Winner,
+            average_eps: 0.0,
+            split,
+        }
+    }
+
+    /// The reference implementation, leaks included (0/0 splits are halved instead of NaN).
+    #[must_use]
+    pub const fn paper(split: Split) -> Self {
+        let rule = Rule::ZPlus {
+            eps: REFERENCE_EPS,
+            dead: Dead::Sink,
+        };
+        Self {
+            conv: rule,
+            linear: rule,
+            pool: PoolRule::StrideAverage,
+            average_eps: REFERENCE_EPS,
+            split,
+        }
+    }
+}
+
+/// The relevance that the explained class starts with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Init {
+    /// Its softmax probability (the paper).
+    #[default]
+    Probability,
+    /// Its logit.
+    Logit,
+    /// One.
+    One,
+}
+
+impl Init {
+    /// All choices with their names on the command line.
+    pub const ALL: [(Init, &'static str); 3] = [
+        (Init::Probability, "probability"),
+        (Init::Logit, "logit"),
+        (Init::One, "one"),
+    ];
+}
+
+/// The class to explain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Target {
+    /// The predicted one.
+    #[default]
+    Predicted,
+    /// This one.
+    Class(u32),
+}
