@@ -1,6 +1,5 @@
 #![doc = include_str!("lib.md")]
 #![no_std]
-#![deny(unsafe_code)]
 
 #[macro_use]
 mod fmt;

@@ -1,5 +1,5 @@
 //! Files that are either whole or not there: every result elucid writes (pictures, maps, models, summaries) goes
-//! through [`write`], which fills a temporary file beside the target and renames it into place. A run that is
+//! through [`write()`], which fills a temporary file beside the target and renames it into place. A run that is
 //! interrupted or fails halfway leaves the old file, or none, and never a half written one.
 
 use std::fs::{File, Permissions};
@@ -17,7 +17,10 @@ use anyhow::{Context, Result, anyhow, bail};
 /// # Errors
 /// One line each: a missing or unwritable folder, a folder in the target's place, a full disk, or whatever `fill`
 /// returns, with the path in front.
-pub fn write(path: impl AsRef<Path>, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+pub fn write(
+    path: impl AsRef<Path>,
+    fill: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<()> {
     let shown = path.as_ref().display();
     let target = follow_link(path.as_ref());
     match std::fs::metadata(&target) {
@@ -28,7 +31,10 @@ pub fn write(path: impl AsRef<Path>, fill: impl FnOnce(&mut dyn Write) -> Result
             );
         }
         Ok(found) if !found.is_file() => {
-            let device = File::options().write(true).open(&target).with_context(|| format!("cannot write {shown}"))?;
+            let device = File::options()
+                .write(true)
+                .open(&target)
+                .with_context(|| format!("cannot write {shown}"))?;
             return fill_and_flush(BufWriter::new(device), fill)
                 .map(drop)
                 .with_context(|| format!("cannot write {shown}"));
@@ -44,10 +50,15 @@ pub fn write(path: impl AsRef<Path>, fill: impl FnOnce(&mut dyn Write) -> Result
         _ => Path::new("."),
     };
     match std::fs::metadata(folder) {
-        Ok(found) if !found.is_dir() => bail!("cannot write {shown}: {} is a file, not a folder", folder.display()),
+        Ok(found) if !found.is_dir() => bail!(
+            "cannot write {shown}: {} is a file, not a folder",
+            folder.display()
+        ),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let folder = folder.display();
-            bail!("cannot write {shown}: the folder {folder} does not exist; create it first (mkdir -p {folder})");
+            bail!(
+                "cannot write {shown}: the folder {folder} does not exist; create it first (mkdir -p {folder})"
+            );
         }
         _ => {}
     }
@@ -59,22 +70,36 @@ pub fn write(path: impl AsRef<Path>, fill: impl FnOnce(&mut dyn Write) -> Result
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(Permissions::from_mode(0o666));
     }
-    let temporary = builder.tempfile_in(folder).map_err(|error| match error.kind() {
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            anyhow!("cannot write {shown}: no permission to write in the folder {}; choose another", folder.display())
-        }
-        _ => anyhow!("cannot write {shown}: {}", tempfile_reason(&error)),
-    })?;
+    let temporary = builder
+        .tempfile_in(folder)
+        .map_err(|error| match error.kind() {
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                anyhow!(
+                    "cannot write {shown}: no permission to write in the folder {}; choose another",
+                    folder.display()
+                )
+            }
+            _ => anyhow!("cannot write {shown}: {}", tempfile_reason(&error)),
+        })?;
 
-    let temporary = fill_and_flush(BufWriter::new(temporary), fill).with_context(|| format!("cannot write {shown}"))?;
-    temporary.as_file().sync_all().with_context(|| format!("cannot write {shown}"))?;
-    temporary.persist(&target).map_err(|error| anyhow!("cannot write {shown}: {}", error.error))?;
+    let temporary = fill_and_flush(BufWriter::new(temporary), fill)
+        .with_context(|| format!("cannot write {shown}"))?;
+    temporary
+        .as_file()
+        .sync_all()
+        .with_context(|| format!("cannot write {shown}"))?;
+    temporary
+        .persist(&target)
+        .map_err(|error| anyhow!("cannot write {shown}: {}", error.error))?;
     Ok(())
 }
 
 /// Runs `fill` over the buffer and hands the emptied writer back. On failure the writer is dropped, and with it the
 /// temporary file.
-fn fill_and_flush<W: Write>(mut buffer: BufWriter<W>, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<W> {
+fn fill_and_flush<W: Write>(
+    mut buffer: BufWriter<W>,
+    fill: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<W> {
     fill(&mut buffer)?;
     Ok(buffer.into_inner().map_err(|error| error.into_error())?)
 }
@@ -83,14 +108,21 @@ fn fill_and_flush<W: Write>(mut buffer: BufWriter<W>, fill: impl FnOnce(&mut dyn
 /// link is replaced itself.
 fn follow_link(path: &Path) -> PathBuf {
     match std::fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_symlink() => path.canonicalize().unwrap_or_else(|_| path.to_path_buf()),
+        Ok(found) if found.file_type().is_symlink() => {
+            path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
+        }
         _ => path.to_path_buf(),
     }
 }
 
 /// The system's reason without the random name of the temporary file, which tells a reader nothing.
 fn tempfile_reason(error: &std::io::Error) -> String {
-    error.to_string().split(" at path").next().unwrap_or_default().to_string()
+    error
+        .to_string()
+        .split(" at path")
+        .next()
+        .unwrap_or_default()
+        .to_string()
 }
 
 #[cfg(test)]
@@ -98,8 +130,10 @@ mod tests {
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<_> =
-            std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -124,12 +158,15 @@ mod tests {
         let path = folder.path().join("out.png");
         put(&path, "old").unwrap();
         let error = write(&path, |out| {
-            out.write_all(&[0; 100_000])?;
+            out.write_all(&vec![0; 100_000])?;
             bail!("the encoder gave up")
         })
         .unwrap_err();
         let line = format!("{error:#}");
-        assert!(line.starts_with("cannot write ") && line.ends_with("out.png: the encoder gave up"), "{line}");
+        assert!(
+            line.starts_with("cannot write ") && line.ends_with("out.png: the encoder gave up"),
+            "{line}"
+        );
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(names(folder.path()), ["out.png"]);
     }
@@ -139,7 +176,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("a/b");
         let error = put(&missing.join("out.png"), "").unwrap_err().to_string();
-        let expected = format!("the folder {0} does not exist; create it first (mkdir -p {0})", missing.display());
+        let expected = format!(
+            "the folder {0} does not exist; create it first (mkdir -p {0})",
+            missing.display()
+        );
         assert!(error.ends_with(&expected), "{error}");
         assert!(!error.contains('\n'));
     }
@@ -165,15 +205,29 @@ mod tests {
         put(&ours, "x").unwrap();
         File::create(&theirs).unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
-        assert_eq!(mode(&ours), mode(&theirs), "the permissions of any other new file under this umask");
+        assert_eq!(
+            mode(&ours),
+            mode(&theirs),
+            "the permissions of any other new file under this umask"
+        );
 
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(&ours, &link).unwrap();
         put(&link, "through the link").unwrap();
-        assert!(std::fs::symlink_metadata(&link).unwrap().file_type().is_symlink());
+        assert!(
+            std::fs::symlink_metadata(&link)
+                .unwrap()
+                .file_type()
+                .is_symlink()
+        );
         assert_eq!(std::fs::read_to_string(&ours).unwrap(), "through the link");
 
         put(Path::new("/dev/null"), "gone").unwrap();
-        assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+        assert!(
+            std::fs::metadata("/dev/null")
+                .unwrap()
+                .file_type()
+                .is_char_device()
+        );
     }
 }

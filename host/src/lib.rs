@@ -1,1 +1,21 @@
-//! host
+//! The host side of elucid: everything that needs files, threads and a terminal.
+//!
+//! - [`checkpoint`], [`architecture`], [`import`], [`preprocess`]: from trained weights to a `.elucid` file;
+//! - [`model_file`]: such files on disk; [`aligned`]: the memory they and arenas lie in;
+//! - [`engine`]: the core with memory and threads;
+//! - [`photo`], [`npy`], [`picture`], [`atomic`]: pictures and maps in and out;
+//! - [`command`]: the commands of the program `elucid`.
+
+pub mod aligned;
+pub mod architecture;
+pub mod atomic;
+pub mod checkpoint;
+pub mod command;
+pub mod engine;
+pub mod import;
+pub mod model_file;
+pub mod npy;
+pub mod photo;
+pub mod picture;
+pub mod preprocess;
+pub mod synthetic;

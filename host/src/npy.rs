@@ -27,12 +27,22 @@ pub fn read_image(path: impl AsRef<Path>) -> Result<(Vec<f32>, usize, usize)> {
         ErrorKind::NotFound => anyhow!("cannot read {name}: no such file; check the path"),
         _ => anyhow!("cannot read {name}: {error}"),
     })?;
-    let metadata = file.metadata().map_err(|error| anyhow!("cannot read {name}: {error}"))?;
-    ensure!(!metadata.is_dir(), "cannot read {name}: it is a folder; name a .npy file");
-    ensure!(!metadata.is_file() || metadata.len() > 0, "{name} is empty (0 bytes); save the array again");
+    let metadata = file
+        .metadata()
+        .map_err(|error| anyhow!("cannot read {name}: {error}"))?;
+    ensure!(
+        !metadata.is_dir(),
+        "cannot read {name}: it is a folder; name a .npy file"
+    );
+    ensure!(
+        !metadata.is_file() || metadata.len() > 0,
+        "{name} is empty (0 bytes); save the array again"
+    );
 
     let array = NpyFile::new(BufReader::new(file)).map_err(|error| match error.kind() {
-        ErrorKind::UnexpectedEof => anyhow!("{name} is cut short inside its .npy header; save the array again"),
+        ErrorKind::UnexpectedEof => {
+            anyhow!("{name} is cut short inside its .npy header; save the array again")
+        }
         _ => anyhow!("{name} is not a NumPy .npy file; write it with numpy.save"),
     })?;
 
@@ -45,17 +55,27 @@ pub fn read_image(path: impl AsRef<Path>) -> Result<(Vec<f32>, usize, usize)> {
         [count, 3, _, _] if count > 1 => {
             bail!("{name} has the shape {shape:?}, {count} images; elucid reads one: save x[0]");
         }
-        _ => bail!("{name} has the shape {shape:?}; elucid reads one image of shape [3, H, W] or [1, 3, H, W]"),
+        _ => bail!(
+            "{name} has the shape {shape:?}; elucid reads one image of shape [3, H, W] or [1, 3, H, W]"
+        ),
     };
     let largest = height.max(width);
-    ensure!(height > 0 && width > 0, "{name} has the shape {shape:?}, which holds no pixels");
+    ensure!(
+        height > 0 && width > 0,
+        "{name} has the shape {shape:?}, which holds no pixels"
+    );
     ensure!(
         largest <= MAX_SIDE && height * width <= MAX_PIXELS,
         "{name} has the shape {shape:?}; elucid reads at most {MAX_SIDE} pixels a side and {MAX_PIXELS} in all"
     );
 
     let strides = array.strides().to_vec();
-    let strides = [strides[shape.len() - 2], strides[shape.len() - 1], strides[shape.len() - 3]].map(|s| s as usize);
+    let strides = [
+        strides[shape.len() - 2],
+        strides[shape.len() - 1],
+        strides[shape.len() - 3],
+    ]
+    .map(|s| s as usize);
     let (height, width) = (height as usize, width as usize);
     let dtype = array.dtype();
     let float_size = match &dtype {
@@ -64,12 +84,19 @@ pub fn read_image(path: impl AsRef<Path>) -> Result<(Vec<f32>, usize, usize)> {
     };
     let values = match float_size {
         4 => array.into_vec::<f32>(),
-        8 => array.into_vec::<f64>().map(|wide| wide.into_iter().map(|value| value as f32).collect()),
-        _ => bail!("{name} holds {}; elucid reads f32 or f64: save x.astype(\"float32\")", dtype.descr()),
+        8 => array
+            .into_vec::<f64>()
+            .map(|wide| wide.into_iter().map(|value| value as f32).collect()),
+        _ => bail!(
+            "{name} holds {}; elucid reads f32 or f64: save x.astype(\"float32\")",
+            dtype.descr()
+        ),
     }
     .map_err(|error| match error.kind() {
         ErrorKind::UnexpectedEof => {
-            anyhow!("{name} is cut short: its header promises the shape {shape:?}; save the array again")
+            anyhow!(
+                "{name} is cut short: its header promises the shape {shape:?}; save the array again"
+            )
         }
         _ => anyhow!("cannot read {name}: {error}"),
     })?;
@@ -95,7 +122,11 @@ pub fn read_image(path: impl AsRef<Path>) -> Result<(Vec<f32>, usize, usize)> {
 /// # Errors
 /// `map` does not hold `height * width` values, or [`crate::atomic::write`] failed.
 pub fn write_map(path: impl AsRef<Path>, map: &[f32], height: usize, width: usize) -> Result<()> {
-    ensure!(map.len() == height * width, "a map of {height} x {width} cannot hold {} values", map.len());
+    ensure!(
+        map.len() == height * width,
+        "a map of {height} x {width} cannot hold {} values",
+        map.len()
+    );
     crate::atomic::write(path, |out: &mut dyn Write| {
         let mut array = npyz::WriteOptions::new()
             .dtype(DType::Plain("<f4".parse()?))
@@ -152,22 +183,43 @@ mod tests {
     fn channels_first_becomes_channels_last() {
         let folder = tempfile::tempdir().unwrap();
         let (height, width) = (2, 4);
-        let expected: Vec<f32> = (0..height * width * 3).map(|i| mark(i % 3, i / 3 / width, i / 3 % width)).collect();
+        let expected: Vec<f32> = (0..height * width * 3)
+            .map(|i| mark(i % 3, i / 3 / width, i / 3 % width))
+            .collect();
         let rows = |c: usize| (0..height).flat_map(move |y| (0..width).map(move |x| mark(c, y, x)));
         let c_order: Vec<f32> = (0..3).flat_map(rows).collect();
-        let fortran: Vec<f32> =
-            (0..width).flat_map(|x| (0..height).flat_map(move |y| (0..3).map(move |c| mark(c, y, x)))).collect();
+        let fortran: Vec<f32> = (0..width)
+            .flat_map(|x| (0..height).flat_map(move |y| (0..3).map(move |c| mark(c, y, x))))
+            .collect();
         let wide: Vec<f64> = c_order.iter().map(|&v| v.into()).collect();
 
         let three = [3, height as u64, width as u64];
         let four = [1, 3, height as u64, width as u64];
         let want = (expected, height, width);
-        assert_eq!(read_image(save(&folder, "<f4", &three, Order::C, &c_order)).unwrap(), want);
-        assert_eq!(read_image(save(&folder, "<f4", &four, Order::C, &c_order)).unwrap(), want);
-        assert_eq!(read_image(save(&folder, ">f4", &three, Order::C, &c_order)).unwrap(), want);
-        assert_eq!(read_image(save(&folder, "<f8", &four, Order::C, &wide)).unwrap(), want);
-        assert_eq!(read_image(save(&folder, "<f4", &three, Order::Fortran, &fortran)).unwrap(), want);
-        assert_eq!(read_image(save(&folder, "<f4", &four, Order::Fortran, &fortran)).unwrap(), want);
+        assert_eq!(
+            read_image(save(&folder, "<f4", &three, Order::C, &c_order)).unwrap(),
+            want
+        );
+        assert_eq!(
+            read_image(save(&folder, "<f4", &four, Order::C, &c_order)).unwrap(),
+            want
+        );
+        assert_eq!(
+            read_image(save(&folder, ">f4", &three, Order::C, &c_order)).unwrap(),
+            want
+        );
+        assert_eq!(
+            read_image(save(&folder, "<f8", &four, Order::C, &wide)).unwrap(),
+            want
+        );
+        assert_eq!(
+            read_image(save(&folder, "<f4", &three, Order::Fortran, &fortran)).unwrap(),
+            want
+        );
+        assert_eq!(
+            read_image(save(&folder, "<f4", &four, Order::Fortran, &fortran)).unwrap(),
+            want
+        );
     }
 
     #[test]
@@ -225,7 +277,11 @@ mod tests {
         let array = NpyFile::new(File::open(&path).unwrap()).unwrap();
         assert_eq!((array.shape(), array.order()), (&[2, 3][..], Order::C));
         let back: Vec<f32> = array.into_vec().unwrap();
-        assert!(map.iter().zip(&back).all(|(a, b)| a.to_bits() == b.to_bits()));
+        assert!(
+            map.iter()
+                .zip(&back)
+                .all(|(a, b)| a.to_bits() == b.to_bits())
+        );
         assert!(write_map(&path, &map, 2, 2).is_err());
     }
 }

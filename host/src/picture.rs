@@ -4,6 +4,9 @@
 //! Relevance is heavy-tailed: a few pixels hold a hundred times the typical amount. The colours therefore run from 0
 //! to the 99.5th percentile of |relevance|, and what lies beyond is clipped (the colour bar then ends in a point, as
 //! in matplotlib). A map with negative relevance gets a diverging map from blue over white to red, symmetric about 0.
+//!
+//! The colour bar belongs to the map beside it. The overlay shows that map, clipped, averaged over a few pixels and
+//! scaled to its own maximum: more relevance is more colour and less photo.
 
 use std::fmt;
 use std::str::FromStr;
@@ -55,8 +58,14 @@ pub enum ColorMap {
 impl ColorMap {
     /// The names that [`FromStr`] accepts.
     pub const NAMES: [&'static str; 6] = ["inferno", "viridis", "magma", "turbo", "gray", "jet"];
-    const ALL: [ColorMap; 6] =
-        [ColorMap::Inferno, ColorMap::Viridis, ColorMap::Magma, ColorMap::Turbo, ColorMap::Gray, ColorMap::Jet];
+    const ALL: [ColorMap; 6] = [
+        ColorMap::Inferno,
+        ColorMap::Viridis,
+        ColorMap::Magma,
+        ColorMap::Turbo,
+        ColorMap::Gray,
+        ColorMap::Jet,
+    ];
 
     /// The colour of `t`, clipped to 0..=1.
     pub fn color(self, t: f32) -> Rgb<u8> {
@@ -86,8 +95,15 @@ impl FromStr for ColorMap {
     type Err = String;
 
     fn from_str(name: &str) -> Result<ColorMap, String> {
-        let known = ColorMap::ALL.into_iter().find(|map| map.to_string() == name.to_ascii_lowercase());
-        known.ok_or_else(|| format!("there is no colour map `{name}`; choose one of {}", ColorMap::NAMES.join(", ")))
+        let known = ColorMap::ALL
+            .into_iter()
+            .find(|map| map.to_string() == name.to_ascii_lowercase());
+        known.ok_or_else(|| {
+            format!(
+                "there is no colour map `{name}`; choose one of {}",
+                ColorMap::NAMES.join(", ")
+            )
+        })
     }
 }
 
@@ -111,10 +127,18 @@ struct Scale {
 
 impl Scale {
     fn of(heat: &[f32], map: ColorMap) -> Scale {
-        let mut sizes: Vec<f32> = heat.iter().filter(|value| value.is_finite()).map(|value| value.abs()).collect();
+        let mut sizes: Vec<f32> = heat
+            .iter()
+            .filter(|value| value.is_finite())
+            .map(|value| value.abs())
+            .collect();
         let broken = heat.len() - sizes.len();
         let most = sizes.iter().copied().fold(0.0, f32::max);
-        let lowest = heat.iter().copied().filter(|value| value.is_finite()).fold(0.0, f32::min);
+        let lowest = heat
+            .iter()
+            .copied()
+            .filter(|value| value.is_finite())
+            .fold(0.0, f32::min);
         let mut limit = 0.0;
         if !sizes.is_empty() {
             let rank = (PERCENTILE * (sizes.len() - 1) as f64).round() as usize;
@@ -124,7 +148,13 @@ impl Scale {
             limit = most; // nearly everything is zero: show the rest
         }
         // Rounding leaves specks below zero in maps that have no negative relevance; they get no colours.
-        Scale { map, limit, signed: lowest < -0.01 * limit, clipped: most > limit, broken }
+        Scale {
+            map,
+            limit,
+            signed: lowest < -0.01 * limit,
+            clipped: most > limit,
+            broken,
+        }
     }
 
     /// `value` in units of the limit, clipped to -1..=1; 0 for NaN and infinity.
@@ -136,7 +166,11 @@ impl Scale {
     }
 
     fn color(&self, shade: f32) -> Rgb<u8> {
-        if self.signed { sample(colorous::RED_BLUE, 0.5 - 0.5 * shade) } else { self.map.color(shade) }
+        if self.signed {
+            sample(colorous::RED_BLUE, 0.5 - 0.5 * shade)
+        } else {
+            self.map.color(shade)
+        }
     }
 }
 
@@ -145,7 +179,7 @@ const INK: Rgb<u8> = Rgb([28, 30, 34]);
 const SOFT_INK: Rgb<u8> = Rgb([98, 102, 110]);
 const LINE: Rgb<u8> = Rgb([190, 192, 196]);
 const WARNING: Rgb<u8> = Rgb([190, 30, 40]);
-/// Two colours of the hatching that marks NaN and infinity: not in any of the maps side by side.
+/// Colours of the hatching that marks NaN and infinity: no colour map has them side by side.
 const BROKEN: [Rgb<u8>; 2] = [Rgb([60, 255, 60]), Rgb([0, 0, 0])];
 
 const MARGIN: u32 = 32;
@@ -161,10 +195,22 @@ const HEAD: u32 = 98;
 /// The overlay shows the mean over about this many pixels of the panel each way.
 const SMOOTH: u32 = 9;
 
-const CAPTION: Font = Font { weight: FontWeight::Bold, height: RasterHeight::Size24 };
-const DETAIL: Font = Font { weight: FontWeight::Regular, height: RasterHeight::Size20 };
-const TICK: Font = Font { weight: FontWeight::Regular, height: RasterHeight::Size16 };
-const TITLE: Font = Font { weight: FontWeight::Regular, height: RasterHeight::Size20 };
+const CAPTION: Font = Font {
+    weight: FontWeight::Bold,
+    height: RasterHeight::Size24,
+};
+const DETAIL: Font = Font {
+    weight: FontWeight::Regular,
+    height: RasterHeight::Size20,
+};
+const TICK: Font = Font {
+    weight: FontWeight::Regular,
+    height: RasterHeight::Size16,
+};
+const TITLE: Font = Font {
+    weight: FontWeight::Regular,
+    height: RasterHeight::Size20,
+};
 
 /// Draws the figure.
 ///
@@ -174,35 +220,76 @@ const TITLE: Font = Font { weight: FontWeight::Regular, height: RasterHeight::Si
 /// When `heat` does not hold `heat_size.0 * heat_size.1` values, or either picture has no pixels.
 pub fn render(figure: &Figure) -> RgbImage {
     let (rows, columns) = figure.heat_size;
-    assert_eq!(figure.heat.len(), rows * columns, "the heat map does not have the size it claims");
-    assert!(rows * columns > 0 && figure.view.width() > 0 && figure.view.height() > 0, "nothing to draw");
+    assert_eq!(
+        figure.heat.len(),
+        rows * columns,
+        "the heat map does not have the size it claims"
+    );
+    assert!(
+        rows * columns > 0 && figure.view.width() > 0 && figure.view.height() > 0,
+        "nothing to draw"
+    );
 
     let scale = Scale::of(figure.heat, figure.map);
     let aspect = f64::from(figure.view.width()) / f64::from(figure.view.height());
-    let width = (f64::from(PANEL_HEIGHT) * aspect).round().clamp(1.0, PANEL_WIDTH.1.into());
-    let height = (width / aspect).round().clamp(f64::from(PANEL_HEIGHT / 4), PANEL_HEIGHT.into());
+    let width = (f64::from(PANEL_HEIGHT) * aspect)
+        .round()
+        .clamp(1.0, PANEL_WIDTH.1.into());
+    let height = (width / aspect)
+        .round()
+        .clamp(f64::from(PANEL_HEIGHT / 4), PANEL_HEIGHT.into());
     let (width, height) = ((width as u32).max(PANEL_HEIGHT / 4), height as u32);
     let column = width.max(PANEL_WIDTH.0);
     let text_room = 3 * column + GAP + BAR_ROOM;
 
     let photo = crate::photo::scaled(figure.view, width, height);
-    let shades: Vec<f32> = figure.heat.iter().map(|&value| scale.shade(value)).collect();
-    let fine = resample(&shades, figure.heat_size, (height, width), FilterType::Bilinear);
-    let mut heat = RgbImage::from_fn(width, height, |x, y| scale.color(fine[(y * width + x) as usize]));
+    let shades: Vec<f32> = figure
+        .heat
+        .iter()
+        .map(|&value| scale.shade(value))
+        .collect();
+    let fine = resample(
+        &shades,
+        figure.heat_size,
+        (height, width),
+        FilterType::Bilinear,
+    );
+    let mut heat = RgbImage::from_fn(width, height, |x, y| {
+        scale.color(fine[(y * width + x) as usize])
+    });
 
     let smooth = smoothed(&shades, figure.heat_size, (height, width));
-    let most = smooth.iter().fold(f32::MIN_POSITIVE, |most, shade| most.max(shade.abs()));
+    let most = smooth
+        .iter()
+        .fold(f32::MIN_POSITIVE, |most, shade| most.max(shade.abs()));
     // White in the middle of the diverging map says little when it is thin, so that map rises faster.
-    let (strength, power) = if scale.signed { (0.85, 0.5) } else { (0.75, 0.7) };
+    let (strength, power) = if scale.signed {
+        (0.85, 0.5)
+    } else {
+        (0.75, 0.7)
+    };
     let mut overlay = RgbImage::from_fn(width, height, |x, y| {
         let shade = smooth[(y * width + x) as usize] / most;
-        blend(faded(*photo.get_pixel(x, y)), scale.color(shade), strength * shade.abs().powf(power))
+        blend(
+            faded(*photo.get_pixel(x, y)),
+            scale.color(shade),
+            strength * shade.abs().powf(power),
+        )
     });
     if scale.broken > 0 {
-        let mask: Vec<f32> = figure.heat.iter().map(|value| f32::from(u8::from(!value.is_finite()))).collect();
-        let mask = resample(&mask, figure.heat_size, (height, width), FilterType::Bilinear);
+        let mask: Vec<f32> = figure
+            .heat
+            .iter()
+            .map(|value| f32::from(u8::from(!value.is_finite())))
+            .collect();
+        let mask = resample(
+            &mask,
+            figure.heat_size,
+            (height, width),
+            FilterType::Bilinear,
+        );
         for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
-            if mask[(y * width + x) as usize] >= 0.5 {
+            if mask[(y * width + x) as usize] > 0.1 {
                 let stripe = BROKEN[usize::from((x + y) % 8 >= 5)];
                 heat.put_pixel(x, y, stripe);
                 overlay.put_pixel(x, y, stripe);
@@ -212,8 +299,20 @@ pub fn render(figure: &Figure) -> RgbImage {
 
     let top = MARGIN + HEAD;
     let mut page = RgbImage::from_pixel(2 * MARGIN + text_room, top + height + MARGIN, PAPER);
-    CAPTION.write(&mut page, MARGIN, MARGIN - 6, &CAPTION.shorten(figure.caption, text_room), INK);
-    DETAIL.write(&mut page, MARGIN, MARGIN + 26, &DETAIL.shorten(figure.detail, text_room), SOFT_INK);
+    CAPTION.write(
+        &mut page,
+        MARGIN,
+        MARGIN - 6,
+        &CAPTION.shorten(figure.caption, text_room),
+        INK,
+    );
+    DETAIL.write(
+        &mut page,
+        MARGIN,
+        MARGIN + 26,
+        &DETAIL.shorten(figure.detail, text_room),
+        SOFT_INK,
+    );
     let (relevance, ink) = match scale {
         Scale { broken: 1.., .. } => (format!("relevance ({} not finite)", scale.broken), WARNING),
         Scale { limit: 0.0, .. } => ("relevance (all zero)".to_string(), WARNING),
@@ -227,7 +326,13 @@ pub fn render(figure: &Figure) -> RgbImage {
         (third, "overlay (smoothed)", INK, &overlay),
     ];
     for (left, title, ink, panel) in panels {
-        TITLE.write(&mut page, left, top - 28, &TITLE.shorten(title, column), ink);
+        TITLE.write(
+            &mut page,
+            left,
+            top - 28,
+            &TITLE.shorten(title, column),
+            ink,
+        );
         frame(&mut page, left, top, width, height);
         image::imageops::replace(&mut page, panel, left.into(), top.into());
     }
@@ -238,19 +343,30 @@ pub fn render(figure: &Figure) -> RgbImage {
 /// A map at another size, `[h, w]` both, by a filter about the pixels' centres that averages where the map shrinks.
 fn resample(values: &[f32], from: (usize, usize), to: (u32, u32), filter: FilterType) -> Vec<f32> {
     let values: Vec<F32> = values.iter().map(|&value| F32::new(value)).collect();
-    let source = TypedImageRef::new(from.1 as u32, from.0 as u32, &values).expect("one value a pixel");
+    let source =
+        TypedImageRef::new(from.1 as u32, from.0 as u32, &values).expect("one value a pixel");
     let mut target = TypedImage::<F32>::new(to.1, to.0);
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
-    Resizer::new().resize_typed(&source, &mut target, &options).expect("the whole map lies inside itself");
+    Resizer::new()
+        .resize_typed(&source, &mut target, &options)
+        .expect("the whole map lies inside itself");
     target.pixels().iter().map(|pixel| pixel.0).collect()
 }
 
-/// Single relevant pixels cannot be told from the photo's own texture when laid over it: the overlay takes their
-/// mean over a neighbourhood. A coarse map stays as it is.
+/// Laid over a photo, single pixels are lost in its texture: the overlay takes their mean over a neighbourhood. A map
+/// that is coarser than that stays as it is.
 fn smoothed(shades: &[f32], from: (usize, usize), to: (u32, u32)) -> Vec<f32> {
-    let coarse = (to.0.div_ceil(SMOOTH).min(from.0 as u32), to.1.div_ceil(SMOOTH).min(from.1 as u32));
+    let coarse = (
+        to.0.div_ceil(SMOOTH).min(from.0 as u32),
+        to.1.div_ceil(SMOOTH).min(from.1 as u32),
+    );
     let means = resample(shades, from, coarse, FilterType::Bilinear);
-    resample(&means, (coarse.0 as usize, coarse.1 as usize), to, FilterType::Mitchell)
+    resample(
+        &means,
+        (coarse.0 as usize, coarse.1 as usize),
+        to,
+        FilterType::Mitchell,
+    )
 }
 
 /// A photo's pixel, mostly grey and a little lighter, so that colour laid over it means relevance.
@@ -276,7 +392,11 @@ fn frame(page: &mut RgbImage, left: u32, top: u32, width: u32, height: u32) {
 /// The colour bar with its ticks; pointed where values are clipped.
 fn color_bar(page: &mut RgbImage, left: u32, top: u32, height: u32, scale: &Scale) {
     let up = if scale.clipped { BAR_POINT } else { 0 };
-    let down = if scale.clipped && scale.signed { BAR_POINT } else { 0 };
+    let down = if scale.clipped && scale.signed {
+        BAR_POINT
+    } else {
+        0
+    };
     let (first, length) = (top + up, height - up - down);
     let low = if scale.signed { -1.0 } else { 0.0 };
     frame(page, left, first, BAR_WIDTH, length);
@@ -304,7 +424,13 @@ fn color_bar(page: &mut RgbImage, left: u32, top: u32, height: u32, scale: &Scal
     for tick in ticks {
         let y = first + ((1.0 - tick) / (1.0 - low) * (length - 1) as f32).round() as u32;
         (0..5).for_each(|x| page.put_pixel(left + BAR_WIDTH + 1 + x, y, SOFT_INK));
-        TICK.write(page, left + BAR_WIDTH + 10, y - 8, &number(tick * scale.limit), SOFT_INK);
+        TICK.write(
+            page,
+            left + BAR_WIDTH + 10,
+            y - 8,
+            &number(tick * scale.limit),
+            SOFT_INK,
+        );
     }
 }
 
@@ -334,7 +460,11 @@ impl Font {
             return text.to_string();
         }
         let tail = text.rfind("  ").map_or("", |at| &text[at..]);
-        let tail = if tail.chars().count() + 8 > room { "" } else { tail };
+        let tail = if tail.chars().count() + 8 > room {
+            ""
+        } else {
+            tail
+        };
         let kept = room.saturating_sub(3 + tail.chars().count());
         let head: String = text.chars().take(kept).collect();
         format!("{}...{tail}", head.trim_end())
@@ -364,14 +494,25 @@ mod tests {
 
     /// A blob with one outlier: `size` x `size`.
     fn blob(size: usize) -> Vec<f32> {
-        let distance = |i: usize| ((i / size) as f32 - size as f32 / 2.0).hypot((i % size) as f32 - size as f32 / 2.0);
-        let mut heat: Vec<f32> = (0..size * size).map(|i| 1e-5 * (-distance(i) * 8.0 / size as f32).exp()).collect();
+        let distance = |i: usize| {
+            ((i / size) as f32 - size as f32 / 2.0).hypot((i % size) as f32 - size as f32 / 2.0)
+        };
+        let mut heat: Vec<f32> = (0..size * size)
+            .map(|i| 1e-5 * (-distance(i) * 8.0 / size as f32).exp())
+            .collect();
         heat[1] = 1.0;
         heat
     }
 
     fn figure<'a>(view: &'a RgbImage, heat: &'a [f32], heat_size: (usize, usize)) -> Figure<'a> {
-        Figure { view, heat, heat_size, caption: "tulip  97.3 %", detail: "lrp exact", map: ColorMap::default() }
+        Figure {
+            view,
+            heat,
+            heat_size,
+            caption: "tulip  97.3 %",
+            detail: "lrp exact",
+            map: ColorMap::default(),
+        }
     }
 
     fn holds(page: &RgbImage, color: Rgb<u8>) -> bool {
@@ -384,22 +525,53 @@ mod tests {
             assert_eq!(name.parse::<ColorMap>().unwrap().to_string(), name);
         }
         assert_eq!("Viridis".parse(), Ok(ColorMap::Viridis));
-        assert!("rainbow".parse::<ColorMap>().unwrap_err().contains("inferno, viridis, magma"));
-        assert_eq!(ColorMap::Inferno.color(0.0), Rgb([0, 0, 3]));
-        assert_eq!((ColorMap::Gray.color(-3.0), ColorMap::Gray.color(7.0)), (Rgb([0; 3]), Rgb([255; 3])));
+        assert!(
+            "rainbow"
+                .parse::<ColorMap>()
+                .unwrap_err()
+                .contains("inferno, viridis, magma")
+        );
+        assert_eq!(ColorMap::Inferno.color(0.0), Rgb([0, 0, 4]));
+        assert_eq!(
+            (ColorMap::Gray.color(-3.0), ColorMap::Gray.color(7.0)),
+            (Rgb([0; 3]), Rgb([255; 3]))
+        );
         let jet = [0.0, 0.25, 0.5, 0.75, 1.0].map(|t| ColorMap::Jet.color(t).0);
-        assert_eq!(jet, [[0, 0, 128], [0, 128, 255], [128, 255, 128], [255, 128, 0], [128, 0, 0]]);
+        assert_eq!(
+            jet,
+            [
+                [0, 0, 128],
+                [0, 128, 255],
+                [128, 255, 128],
+                [255, 128, 0],
+                [128, 0, 0]
+            ]
+        );
     }
 
     #[test]
     fn the_scale_clips_outliers_and_finds_signs() {
         let scale = Scale::of(&blob(40), ColorMap::Inferno);
-        assert!(scale.limit < 1.1e-5 && scale.clipped && !scale.signed, "{scale:?}");
+        assert!(
+            scale.limit < 1.1e-5 && scale.clipped && !scale.signed,
+            "{scale:?}"
+        );
         assert_eq!(scale.shade(1.0), 1.0);
         let specks = Scale::of(&[1.0, -1e-7, 0.5], ColorMap::Inferno);
-        assert_eq!((specks.signed, specks.clipped, specks.shade(-1e-7)), (false, false, 0.0));
+        assert_eq!(
+            (specks.signed, specks.clipped, specks.shade(-1e-7)),
+            (false, false, 0.0)
+        );
         let signed = Scale::of(&[1.0, -0.5, f32::NAN, f32::INFINITY], ColorMap::Inferno);
-        assert_eq!((signed.limit, signed.signed, signed.broken, signed.shade(f32::NAN)), (1.0, true, 2, 0.0));
+        assert_eq!(
+            (
+                signed.limit,
+                signed.signed,
+                signed.broken,
+                signed.shade(f32::NAN)
+            ),
+            (1.0, true, 2, 0.0)
+        );
         let [red, _, blue] = signed.color(0.9).0;
         assert!(red > blue, "positive relevance is red");
         // Where nearly everything is zero, the percentile is zero too, and the rest still has to show.
@@ -411,7 +583,14 @@ mod tests {
 
     #[test]
     fn extremes_make_pages_of_sensible_size() {
-        for (width, height) in [(384, 384), (512, 100), (100, 512), (1, 1), (1, 3000), (3000, 1)] {
+        for (width, height) in [
+            (384, 384),
+            (512, 100),
+            (100, 512),
+            (1, 1),
+            (1, 3000),
+            (3000, 1),
+        ] {
             let view = RgbImage::from_pixel(width, height, Rgb([90, 120, 60]));
             let page = render(&figure(&view, &blob(56), (56, 56)));
             assert!(
@@ -421,7 +600,15 @@ mod tests {
             );
         }
         let view = RgbImage::new(40, 30);
-        for heat in [0.0, 1.0, -1.0, f32::NAN, f32::NEG_INFINITY, f32::MIN_POSITIVE, f32::MAX] {
+        for heat in [
+            0.0,
+            1.0,
+            -1.0,
+            f32::NAN,
+            f32::NEG_INFINITY,
+            f32::MIN_POSITIVE,
+            f32::MAX,
+        ] {
             render(&figure(&view, &[heat], (1, 1)));
             render(&figure(&view, &[heat; 700 * 3], (700, 3)));
         }
@@ -438,15 +625,24 @@ mod tests {
         assert!(holds(&broken, BROKEN[0]) && holds(&broken, WARNING));
         let zero = render(&figure(&view, &[0.0; 9], (3, 3)));
         assert!(!holds(&zero, BROKEN[0]) && holds(&zero, WARNING));
-        assert!(holds(&zero, faded(Rgb([90; 3]))), "the overlay of no relevance is the faded photo");
+        assert!(
+            holds(&zero, faded(Rgb([90; 3]))),
+            "the overlay of no relevance is the faded photo"
+        );
     }
 
     #[test]
     fn captions_are_shortened_and_unknown_letters_replaced() {
         let room = 20 * get_raster_width(CAPTION.weight, CAPTION.height) as u32;
         assert_eq!(CAPTION.shorten("tulip  97.3 %", room), "tulip  97.3 %");
-        assert_eq!(CAPTION.shorten("black-footed ferret  97.3 %", room), "black-foo...  97.3 %");
-        assert_eq!(CAPTION.shorten("a name with no number at all", room), "a name with no nu...");
+        assert_eq!(
+            CAPTION.shorten("black-footed ferret  97.3 %", room),
+            "black-foo...  97.3 %"
+        );
+        assert_eq!(
+            CAPTION.shorten("a name with no number at all", room),
+            "a name with no nu..."
+        );
         let write = |text: &str| {
             let mut page = RgbImage::from_pixel(40, 24, PAPER);
             CAPTION.write(&mut page, 0, 0, text, INK);
@@ -459,6 +655,9 @@ mod tests {
     #[test]
     fn numbers_are_short() {
         let shown = [0.0, 3.3e-5, -3.3e-5, 0.9731, 12.345, 4321.0, 5e7].map(number);
-        assert_eq!(shown, ["0", "3.3e-5", "-3.3e-5", "0.973", "12.35", "4321", "5.0e7"]);
+        assert_eq!(
+            shown,
+            ["0", "3.3e-5", "-3.3e-5", "0.973", "12.35", "4321", "5.0e7"]
+        );
     }
 }

@@ -1,1 +1,1 @@
-//! placeholder
+//! CUDA kernel sources of elucid and their Rust signatures.

@@ -379,6 +379,19 @@ impl<'a> Model<'a> {
         (self.header.file_len, weights)
     }
 
+    /// The first tensor that holds NaN or infinity, if any. Reads all weights.
+    #[must_use]
+    pub fn first_not_finite(&self) -> Option<TensorId> {
+        // An exponent of all ones; no early exit inside a tensor, so that the loop is vectorised.
+        (0..self.header.tensor_count).find(|&id| match self.weights(id) {
+            Some(Weights::F32(w)) => w.iter().fold(false, |bad, v| bad | !v.is_finite()),
+            Some(Weights::F16(w)) => w
+                .iter()
+                .fold(false, |bad, v| bad | (v.to_bits() & 0x7C00 == 0x7C00)),
+            None => false,
+        })
+    }
+
     /// The CRC-32 in the header.
     #[must_use]
     pub fn crc(&self) -> u32 {

@@ -29,7 +29,7 @@ pub fn place(values: &mut [Value]) -> Result<usize, Error> {
             match conflict {
                 Some(v) => {
                     start =
-                        (v.region.start as usize + v.region.len as usize).next_multiple_of(ALIGN)
+                        (v.region.start as usize + v.region.len as usize).next_multiple_of(ALIGN);
                 }
                 None => break,
             }

@@ -1,0 +1,49 @@
+//! Memory at multiples of 64 bytes, as model files and arenas want it.
+
+use bytemuck::{Pod, Zeroable};
+
+/// One cache line.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
+/// Zeroed memory that starts at a multiple of 64 bytes.
+pub struct Aligned {
+    lines: Vec<Line>,
+    bytes: usize,
+}
+
+impl Aligned {
+    /// This many zero bytes. The system provides them when they are first touched.
+    #[must_use]
+    pub fn zeroed(bytes: usize) -> Self {
+        Self {
+            lines: bytemuck::zeroed_vec(bytes.div_ceil(64)),
+            bytes,
+        }
+    }
+
+    /// A copy of `bytes`.
+    #[must_use]
+    pub fn copy_of(bytes: &[u8]) -> Self {
+        let mut memory = Self::zeroed(bytes.len());
+        memory.bytes_mut().copy_from_slice(bytes);
+        memory
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.lines)[..self.bytes]
+    }
+
+    /// The bytes, to write.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.bytes]
+    }
+
+    /// The memory as floats; the last line may hold more of them than bytes were asked for.
+    pub fn floats_mut(&mut self) -> &mut [f32] {
+        bytemuck::cast_slice_mut(&mut self.lines)
+    }
+}

@@ -1,0 +1,158 @@
+//! `elucid bench`: time and memory of inference and explanation, with their spread.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::Args;
+use elucid_core::rule::{Init, Target};
+use elucid_core::simd::Isa;
+use serde::Serialize;
+
+use super::{ModelChoice, Rules, mebibytes};
+use crate::engine::{Engine, Threads};
+use crate::synthetic::Random;
+
+#[derive(Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    model: ModelChoice,
+    #[command(flatten)]
+    rules: Rules,
+    /// Threads; 0 for all of the machine's
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Measured runs, after two that aren't
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    runs: u32,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Median and spread of a series, in milliseconds.
+#[derive(Serialize)]
+struct Spread {
+    median: f64,
+    min: f64,
+    max: f64,
+}
+
+impl Spread {
+    fn of(mut series: Vec<f64>) -> Self {
+        series.sort_by(f64::total_cmp);
+        let at = |i: usize| series.get(i).copied().unwrap_or_default();
+        let middle = series.len() / 2;
+        let median = if series.len() % 2 == 1 {
+            at(middle)
+        } else {
+            f64::midpoint(at(middle.saturating_sub(1)), at(middle))
+        };
+        Self {
+            median,
+            min: at(0),
+            max: at(series.len().saturating_sub(1)),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Report<'r> {
+    model: &'r str,
+    image: [u32; 3],
+    forward_ms: Spread,
+    explain_ms: Spread,
+    ratio: f64,
+    arena_bytes: usize,
+    weight_bytes: u64,
+    peak_rss_bytes: Option<u64>,
+    threads: usize,
+    memory_mode: &'r str,
+    preset: &'r str,
+    split: &'r str,
+    backend: &'r str,
+    kernels: &'r str,
+    runs: u32,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let bytes = arguments.model.open()?;
+    let model = bytes.parse()?;
+    let threads = Threads::new(arguments.threads)?;
+    let shape = arguments.model.image(&model)?;
+    let mut random = Random::new(1);
+    let image: Vec<f32> = (0..shape.elements()).map(|_| 2.0 * random.draw()).collect();
+    let mut engine = Engine::new(&model, &threads);
+    let mut explainer = engine.open(shape, arguments.rules.method()?)?;
+    let (mut forward, mut explain) = (Vec::new(), Vec::new());
+    for run in 0..arguments.runs + 2 {
+        let start = Instant::now();
+        explainer.forward(&image)?;
+        let between = start.elapsed();
+        explainer.relevance(Target::Predicted, Init::Probability, None)?;
+        if run >= 2 {
+            forward.push(between.as_secs_f64() * 1e3);
+            explain.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    let (forward_ms, explain_ms) = (Spread::of(forward), Spread::of(explain));
+    let report = Report {
+        model: model.description(),
+        image: shape.to_array(),
+        ratio: explain_ms.median / forward_ms.median,
+        forward_ms,
+        explain_ms,
+        arena_bytes: explainer.plan().arena() * 4,
+        weight_bytes: model.sizes().1,
+        peak_rss_bytes: peak_rss(),
+        threads: threads.pool().threads(),
+        memory_mode: &arguments.rules.memory,
+        preset: &arguments.rules.preset,
+        split: &arguments.rules.split,
+        backend: "cpu",
+        kernels: Isa::detect().name(),
+        runs: arguments.runs,
+    };
+    if arguments.json {
+        println!("{}", serde_json::to_string(&report)?);
+        return Ok(());
+    }
+    println!("{}", report.model);
+    println!(
+        "image {} x {}, {} thread(s), {} kernels, {} preset, {} split, memory mode {}, {} runs",
+        shape.h,
+        shape.w,
+        report.threads,
+        report.kernels,
+        report.preset,
+        report.split,
+        report.memory_mode,
+        report.runs
+    );
+    for (name, ms) in [
+        ("forward", &report.forward_ms),
+        ("explain", &report.explain_ms),
+    ] {
+        println!(
+            "{name:<8} {:8.2} ms median  ({:.2} to {:.2})",
+            ms.median, ms.min, ms.max
+        );
+    }
+    println!("explain is {:.2} x forward", report.ratio);
+    let rss = report
+        .peak_rss_bytes
+        .map_or("unknown".to_owned(), |b| mebibytes(b as usize));
+    println!(
+        "arena {}, weights {}, peak resident memory {rss}",
+        mebibytes(report.arena_bytes),
+        mebibytes(report.weight_bytes as usize)
+    );
+    Ok(())
+}
+
+/// The most memory this process ever had resident, where the system tells.
+fn peak_rss() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
+    let kibibytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kibibytes * 1024)
+}

@@ -1,0 +1,623 @@
+//! `elucid explain`: a picture of every photo with the relevance of its class.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::Args;
+use elucid_core::audit::{Ledger, TOLERANCE};
+use elucid_core::backend::Backend;
+use elucid_core::explain::Explainer;
+use elucid_core::op::head::{Seed, probability};
+use elucid_core::rule::{Init, Target};
+use elucid_core::{Error, Model, Shape, heat};
+use image::{ImageFormat, RgbImage};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::outputs::{DEMO_NAME, DEMO_PHOTO, Input, inputs, paths};
+use super::{Rules, line, named};
+use crate::engine::{Engine, Method, Threads, explain_error, ledger_entries};
+use crate::model_file::ModelBytes;
+use crate::photo::Photo;
+use crate::picture::{ColorMap, Figure, render};
+use crate::{atomic, npy};
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Photos (JPEG, PNG, WebP), folders of them, or .npy files with f32 [3, H, W] that are normalised already;
+    /// the bundled photo if left out
+    images: Vec<PathBuf>,
+    /// Model file; the bundled flower model if left out
+    #[arg(long, value_name = "M.elucid")]
+    model: Option<PathBuf>,
+    /// Where the picture goes: a .png file, or a folder for several; NAME.explained.png here if left out
+    #[arg(short, long, value_name = "out.png|DIR/")]
+    output: Option<PathBuf>,
+    /// Also write the map itself: f32 [H, W] as .npy, or a folder for several
+    #[arg(long, value_name = "out.npy|DIR/")]
+    map: Option<PathBuf>,
+    /// Make no picture
+    #[arg(long)]
+    no_picture: bool,
+    /// Method
+    #[arg(long, default_value = "lrp", value_parser = ["lrp"])]
+    method: String,
+    /// Class to explain: `pred` for the predicted one, a class name, or an index
+    #[arg(long, default_value = "pred", value_name = "pred|CLASS|INDEX")]
+    target: String,
+    #[command(flatten)]
+    rules: Rules,
+    /// Relevance that the class starts with
+    #[arg(long, default_value = "probability", value_parser = Init::ALL.map(|(_, name)| name))]
+    init: String,
+    /// Heat Quantization: round the finished map down to this many levels (the paper uses 8)
+    #[arg(long, value_name = "LEVELS", value_parser = clap::value_parser!(u32).range(2..=65_536))]
+    quantize: Option<u32>,
+    /// Colours of the map
+    #[arg(long, default_value = "inferno", value_parser = ColorMap::NAMES)]
+    colors: String,
+    /// Where to compute
+    #[arg(long, default_value = "cpu", value_parser = ["cpu"])]
+    backend: String,
+    /// Threads; 0 for all of the machine's
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// Print the conservation ledger: relevance in, out and lost at every step
+    #[arg(long)]
+    audit: bool,
+    /// Print one JSON object per picture
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is printed of one explanation.
+#[derive(Serialize)]
+struct Report {
+    image: String,
+    class_index: u32,
+    class_name: Option<String>,
+    probability: f32,
+    target_index: u32,
+    target_name: Option<String>,
+    target_probability: f32,
+    relevance_in: f64,
+    relevance_sum: f64,
+    conservation_error: f64,
+    sinks: Sinks,
+    balanced: bool,
+    forward_ms: f64,
+    explain_ms: f64,
+    arena_bytes: usize,
+    backend: String,
+    preset: String,
+    split: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    picture: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    map: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    worst_step: Option<Line>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit: Option<Vec<Line>>,
+}
+
+#[derive(Serialize)]
+struct Sinks {
+    eps: f64,
+    dead: f64,
+    redistributed: f64,
+}
+
+/// A line of the ledger.
+#[derive(Clone, Serialize)]
+struct Line {
+    act: String,
+    node: String,
+    relevance_in: f64,
+    relevance_out: f64,
+    eps: f64,
+    dead: f64,
+    redistributed: f64,
+    unexplained: f64,
+}
+
+/// A picture ready for the network.
+struct Ready {
+    input: Input,
+    picture: Option<PathBuf>,
+    map: Option<PathBuf>,
+    values: Vec<f32>,
+    shape: Shape,
+    view: Option<RgbImage>,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let bytes = ModelBytes::open(arguments.model.as_deref())?;
+    let model = bytes.parse()?;
+    let target = find_target(&model, &arguments.target)?;
+    let init = named(&Init::ALL, &arguments.init)?;
+    let method = arguments.rules.method()?;
+    let colors = ColorMap::from_str(&arguments.colors).map_err(|e| anyhow!("{e}"))?;
+    let inputs = inputs(&arguments.images)?;
+    let mut pictures: Vec<Option<PathBuf>> = vec![None; inputs.len()];
+    if !arguments.no_picture {
+        let found = paths(&inputs, arguments.output.as_deref(), ".explained.png", "-o")?;
+        pictures = found.into_iter().map(Some).collect();
+    }
+    let mut maps: Vec<Option<PathBuf>> = vec![None; inputs.len()];
+    if let Some(map) = &arguments.map {
+        maps = paths(&inputs, Some(map), ".npy", "--map")?
+            .into_iter()
+            .map(Some)
+            .collect();
+    }
+    let threads = Threads::new(arguments.threads)?;
+    let job = Job {
+        arguments,
+        model: &model,
+        target,
+        init,
+        method,
+        colors,
+    };
+    let bar = progress(inputs.len());
+    let jobs = inputs
+        .into_iter()
+        .zip(pictures)
+        .zip(maps)
+        .map(|((i, p), m)| (i, p, m));
+    let failed = job.explain_all(&threads, jobs, &bar);
+    bar.finish_and_clear();
+    match failed {
+        0 => Ok(()),
+        1 => bail!("1 picture could not be explained"),
+        n => bail!("{n} pictures could not be explained"),
+    }
+}
+
+/// A bar for several pictures; it hides itself where nobody looks.
+fn progress(count: usize) -> ProgressBar {
+    if count < 2 || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style =
+        ProgressStyle::with_template("{bar:32} {pos}/{len}  {per_sec}  {eta} left  {wide_msg}");
+    ProgressBar::new(count as u64)
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// The class that `--target` names.
+fn find_target(model: &Model<'_>, wanted: &str) -> Result<Target> {
+    let classes = model.classes();
+    if wanted == "pred" {
+        return Ok(Target::Predicted);
+    }
+    if let Ok(index) = wanted.parse::<u32>() {
+        if index >= classes {
+            bail!("--target {}", Error::Target { index, classes });
+        }
+        return Ok(Target::Class(index));
+    }
+    let names = || (0..classes).filter_map(|i| model.class_name(i).map(|name| (i, name)));
+    let same = |name: &str| name.eq_ignore_ascii_case(wanted);
+    let found: Vec<u32> = names()
+        .filter(|(_, name)| same(name))
+        .map(|(i, _)| i)
+        .collect();
+    if let [index] = found[..] {
+        return Ok(Target::Class(index));
+    }
+    if found.len() > 1 {
+        bail!(
+            "--target {wanted} names {} classes ({found:?}); give one of these indices",
+            found.len()
+        );
+    }
+    let lower = wanted.to_lowercase();
+    let similar: Vec<&str> = names()
+        .map(|(_, name)| name)
+        .filter(|n| n.to_lowercase().contains(&lower))
+        .take(5)
+        .collect();
+    match (names().next(), similar.as_slice()) {
+        (None, _) => bail!(
+            "--target {wanted}: the model has no class names; give an index from 0 to {}",
+            classes - 1
+        ),
+        (_, []) => bail!(
+            "--target {wanted} is no class of the model; `elucid inspect --classes` lists them"
+        ),
+        (_, similar) => bail!(
+            "--target {wanted} is no class of the model; did you mean {}?",
+            similar.join(" or ")
+        ),
+    }
+}
+
+/// What all pictures have in common.
+struct Job<'j> {
+    arguments: &'j Arguments,
+    model: &'j Model<'j>,
+    target: Target,
+    init: Init,
+    method: Method,
+    colors: ColorMap,
+}
+
+impl Job<'_> {
+    /// Explains everything, planning again only where the size changes; returns how many failed.
+    fn explain_all(
+        &self,
+        threads: &Threads,
+        jobs: impl Iterator<Item = (Input, Option<PathBuf>, Option<PathBuf>)>,
+        bar: &ProgressBar,
+    ) -> usize {
+        let mut engine = Engine::new(self.model, threads);
+        let mut failed = 0;
+        let mut complain = |bar: &ProgressBar, name: &str, error: &anyhow::Error| {
+            failed += 1;
+            bar.inc(1);
+            let text = line(error);
+            let place = if text.contains(name) {
+                String::new()
+            } else {
+                format!("{name}: ")
+            };
+            bar.suspend(|| eprintln!("elucid: {place}{text}"));
+        };
+        let mut ready = jobs
+            .map(|(input, picture, map)| {
+                let name = input.name();
+                bar.set_message(name.clone());
+                (name, self.prepare(input, picture, map))
+            })
+            .peekable();
+        while let Some((name, next)) = ready.next() {
+            let first = match next {
+                Ok(first) => first,
+                Err(error) => {
+                    complain(bar, &name, &error);
+                    continue;
+                }
+            };
+            let shape = first.shape;
+            let mut explainer = match engine.open(shape, self.method) {
+                Ok(explainer) => explainer,
+                Err(error) => {
+                    complain(bar, &name, &error);
+                    continue;
+                }
+            };
+            let mut next = Some((name, first));
+            while let Some((name, image)) = next {
+                match self.explain(&mut explainer, &image) {
+                    Ok(report) => bar.suspend(|| self.print(&report)),
+                    Err(error) => complain(bar, &name, &error),
+                }
+                bar.inc(1);
+                next = match ready.next_if(|(_, r)| r.as_ref().is_ok_and(|r| r.shape == shape)) {
+                    Some((name, Ok(image))) => Some((name, image)),
+                    _ => None,
+                };
+            }
+        }
+        failed
+    }
+
+    fn prepare(
+        &self,
+        input: Input,
+        picture: Option<PathBuf>,
+        map: Option<PathBuf>,
+    ) -> Result<Ready> {
+        let photo = match &input {
+            Input::File(path)
+                if path
+                    .extension()
+                    .is_some_and(|e| e.eq_ignore_ascii_case("npy")) =>
+            {
+                let (values, h, w) = npy::read_image(path)?;
+                let shape = Shape::new(h as u32, w as u32, 3);
+                return Ok(Ready {
+                    input,
+                    picture,
+                    map,
+                    values,
+                    shape,
+                    view: None,
+                });
+            }
+            Input::File(path) => Photo::open(path)?,
+            Input::Demo => Photo::decode(DEMO_PHOTO, DEMO_NAME)?,
+        };
+        let prepared = photo.prepare(&self.model.preprocess())?;
+        let shape = Shape::new(prepared.height as u32, prepared.width as u32, 3);
+        Ok(Ready {
+            input,
+            picture,
+            map,
+            values: prepared.image,
+            shape,
+            view: Some(prepared.view),
+        })
+    }
+
+    fn explain<B: Backend<Error = Error>>(
+        &self,
+        explainer: &mut Explainer<'_, B>,
+        ready: &Ready,
+    ) -> Result<Report> {
+        let arguments = self.arguments;
+        let wrong = |e| explain_error(self.model, e);
+        let mut entries = ledger_entries(explainer.plan());
+        let mut ledger = Ledger::new(&mut entries);
+        let start = Instant::now();
+        explainer.forward(&ready.values).map_err(wrong)?;
+        let forward = start.elapsed();
+        let mut logits = vec![0.0; self.model.classes() as usize];
+        explainer.logits(&mut logits).map_err(wrong)?;
+        let seed = explainer
+            .relevance(self.target, self.init, Some(&mut ledger))
+            .map_err(wrong)?;
+        let explain = start.elapsed();
+        let mut map = vec![0.0; ready.shape.pixels()];
+        explainer.heat(&mut map).map_err(wrong)?;
+        if map.iter().any(|v| !v.is_finite()) {
+            return Err(wrong(Error::NotFinite));
+        }
+        let relevance_sum: f64 = map.iter().map(|&v| f64::from(v)).sum();
+        if let Some(levels) = arguments.quantize {
+            heat::quantize(&mut map, levels);
+        }
+        let report = self.report(ready, &seed, &logits, &ledger, relevance_sum);
+        let report = Report {
+            forward_ms: forward.as_secs_f64() * 1e3,
+            explain_ms: explain.as_secs_f64() * 1e3,
+            arena_bytes: explainer.plan().arena() * 4,
+            ..report
+        };
+        self.write(ready, &report, &map)?;
+        Ok(report)
+    }
+
+    fn class_name(&self, index: u32) -> Option<String> {
+        self.model.class_name(index).map(str::to_owned)
+    }
+
+    fn report(
+        &self,
+        ready: &Ready,
+        seed: &Seed,
+        logits: &[f32],
+        ledger: &Ledger<'_>,
+        sum: f64,
+    ) -> Report {
+        let start = ledger.start();
+        let lines: Vec<Line> = ledger.entries().iter().map(|e| self.line(e)).collect();
+        let sinks = ledger.sinks();
+        let path = |p: &Option<PathBuf>| p.as_ref().map(|p| p.display().to_string());
+        Report {
+            image: ready.input.name(),
+            class_index: seed.predicted,
+            class_name: self.class_name(seed.predicted),
+            probability: probability(logits, seed.predicted as usize),
+            target_index: seed.target,
+            target_name: self.class_name(seed.target),
+            target_probability: seed.probability,
+            relevance_in: start,
+            relevance_sum: sum,
+            conservation_error: if start == 0.0 {
+                sum.abs()
+            } else {
+                (sum - start).abs() / start.abs()
+            },
+            sinks: Sinks {
+                eps: sinks.eps,
+                dead: sinks.dead,
+                redistributed: sinks.redistributed,
+            },
+            balanced: ledger.balances(),
+            forward_ms: 0.0,
+            explain_ms: 0.0,
+            arena_bytes: 0,
+            backend: self.arguments.backend.clone(),
+            preset: self.arguments.rules.preset.clone(),
+            split: self.arguments.rules.split.clone(),
+            picture: path(&ready.picture),
+            map: path(&ready.map),
+            worst_step: self
+                .arguments
+                .audit
+                .then(|| ledger.worst().map(|e| self.line(&e)))
+                .flatten(),
+            audit: self.arguments.audit.then_some(lines),
+        }
+    }
+
+    fn line(&self, entry: &elucid_core::audit::Entry) -> Line {
+        let tally = entry.tally;
+        Line {
+            act: format!("{:?}", entry.act).to_lowercase(),
+            node: self.model.node_name(entry.node).to_owned(),
+            relevance_in: tally.into,
+            relevance_out: tally.out,
+            eps: tally.sinks.eps,
+            dead: tally.sinks.dead,
+            redistributed: tally.sinks.redistributed,
+            unexplained: entry.unexplained(),
+        }
+    }
+
+    fn write(&self, ready: &Ready, report: &Report, map: &[f32]) -> Result<()> {
+        let (h, w) = (ready.shape.h as usize, ready.shape.w as usize);
+        if let Some(path) = &ready.map {
+            npy::write_map(path, map, h, w)?;
+        }
+        let Some(path) = &ready.picture else {
+            return Ok(());
+        };
+        let stretched;
+        let view = match &ready.view {
+            Some(view) => view,
+            None => {
+                stretched = displayable(&ready.values, h, w);
+                &stretched
+            }
+        };
+        let name = |name: &Option<String>, index: u32| {
+            name.clone().unwrap_or_else(|| format!("class {index}"))
+        };
+        let mut caption = format!(
+            "{}  {:.1} %",
+            name(&report.target_name, report.target_index),
+            100.0 * report.target_probability
+        );
+        if report.target_index != report.class_index {
+            let predicted = name(&report.class_name, report.class_index);
+            caption = format!(
+                "{caption} (predicted: {predicted} {:.1} %)",
+                100.0 * report.probability
+            );
+        }
+        let quantized = self
+            .arguments
+            .quantize
+            .map_or(String::new(), |q| format!(", {q} levels"));
+        let detail = format!(
+            "lrp {}, {} split{quantized}, sum of relevance {} of {}",
+            report.preset,
+            report.split,
+            short(report.relevance_sum),
+            short(report.relevance_in)
+        );
+        let figure = Figure {
+            view,
+            heat: map,
+            heat_size: (h, w),
+            caption: &caption,
+            detail: &detail,
+            map: self.colors,
+        };
+        let picture = render(&figure);
+        atomic::write(path, |file| {
+            let mut png = std::io::Cursor::new(Vec::new());
+            picture
+                .write_to(&mut png, ImageFormat::Png)
+                .context("cannot encode the picture")?;
+            Ok(file.write_all(png.get_ref())?)
+        })
+    }
+
+    fn print(&self, report: &Report) {
+        if self.arguments.json {
+            match serde_json::to_string(report) {
+                Ok(text) => println!("{text}"),
+                Err(error) => eprintln!("elucid: {error}"),
+            }
+            return;
+        }
+        let name = |name: &Option<String>, index: u32| {
+            name.clone().unwrap_or_else(|| format!("class {index}"))
+        };
+        let said = name(&report.class_name, report.class_index);
+        println!(
+            "{}: {said}, {:.1} %",
+            report.image,
+            100.0 * report.probability
+        );
+        if report.target_index != report.class_index {
+            let target = name(&report.target_name, report.target_index);
+            println!(
+                "  explained class  {target}, {:.1} %",
+                100.0 * report.target_probability
+            );
+        }
+        println!(
+            "  relevance        {} in, {} in the map (error {:.1e})",
+            short(report.relevance_in),
+            short(report.relevance_sum),
+            report.conservation_error
+        );
+        println!(
+            "  time             forward {:.1} ms, explanation {:.1} ms",
+            report.forward_ms, report.explain_ms
+        );
+        for (what, path) in [("picture", &report.picture), ("map", &report.map)] {
+            if let Some(path) = path {
+                println!("  {what:<16} {path}");
+            }
+        }
+        if let Some(lines) = &report.audit {
+            print_ledger(report, lines);
+        }
+        if !report.balanced {
+            eprintln!(
+                "elucid: {}: a step of the ledger does not balance to {TOLERANCE:.0e}; run with --audit to see which",
+                report.image
+            );
+        }
+    }
+}
+
+/// Four significant digits without a long tail of zeros.
+fn short(v: f64) -> String {
+    if v != 0.0 && !(1e-3..1e5).contains(&v.abs()) {
+        format!("{v:.3e}")
+    } else {
+        format!("{v:.4}")
+    }
+}
+
+fn print_ledger(report: &Report, lines: &[Line]) {
+    println!(
+        "\n  {:<10} {:<22} {:>13} {:>13} {:>11} {:>11} {:>13} {:>12}",
+        "step", "node", "in", "out", "eps", "dead", "redistributed", "unexplained"
+    );
+    for l in lines {
+        println!(
+            "  {:<10} {:<22} {:>13.6e} {:>13.6e} {:>11.3e} {:>11.3e} {:>13.3e} {:>12.2e}",
+            l.act,
+            l.node,
+            l.relevance_in,
+            l.relevance_out,
+            l.eps,
+            l.dead,
+            l.redistributed,
+            l.unexplained
+        );
+    }
+    if let Some(worst) = &report.worst_step {
+        let lost = worst.relevance_in - worst.relevance_out;
+        let share = if report.relevance_in == 0.0 {
+            0.0
+        } else {
+            100.0 * lost / report.relevance_in
+        };
+        println!(
+            "\n  worst step: {} of {} lost {lost:.3e}, {share:.4} % of the start",
+            worst.act, worst.node
+        );
+    }
+}
+
+/// A picture of an already normalised input: each channel stretched to its own range.
+fn displayable(values: &[f32], h: usize, w: usize) -> RgbImage {
+    let mut range = [(f32::INFINITY, f32::NEG_INFINITY); 3];
+    for pixel in values.chunks_exact(3) {
+        for (r, &v) in range.iter_mut().zip(pixel) {
+            *r = (r.0.min(v), r.1.max(v));
+        }
+    }
+    RgbImage::from_fn(w as u32, h as u32, |x, y| {
+        let at = (y as usize * w + x as usize) * 3;
+        let byte = |c: usize| {
+            let (low, high) = range[c];
+            let span = if high > low { high - low } else { 1.0 };
+            (255.0 * (values[at + c] - low) / span).round() as u8
+        };
+        image::Rgb([byte(0), byte(1), byte(2)])
+    })
+}

@@ -1,0 +1,179 @@
+//! The commands. Exit code 0 is success, 1 a failed run, 2 wrong usage; errors are one line on stderr.
+
+mod bench;
+mod doctor;
+mod explain;
+mod import;
+mod inspect;
+mod outputs;
+mod plan;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, anyhow, bail};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use elucid_core::plan::Memory;
+use elucid_core::rule::{Composite, Split};
+use elucid_core::{Model, Shape};
+
+use crate::engine::{Method, PRESETS};
+use crate::model_file::ModelBytes;
+use crate::synthetic;
+
+/// Shows which pixels made a network say what it said, with a ledger that no relevance was lost.
+#[derive(Parser)]
+#[command(name = "elucid", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Explain photos: a picture of each with the heatmap of its predicted (or any) class
+    Explain(explain::Arguments),
+    /// Make a .elucid model from PyTorch or safetensors weights
+    Import(import::Arguments),
+    /// Show what a model file holds
+    Inspect(inspect::Arguments),
+    /// Show the schedule, the memory map and the work of an explanation
+    Plan(plan::Arguments),
+    /// Measure the time and memory of inference and explanation
+    Bench(bench::Arguments),
+    /// Show what hardware, drivers and libraries were found
+    Doctor,
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Plan(arguments) => plan::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Doctor => doctor::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("elucid: {}", line(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error with its causes on one line.
+fn line(error: &anyhow::Error) -> String {
+    format!("{error:#}")
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// How relevance is propagated.
+#[derive(Args)]
+struct Rules {
+    /// Rules: `exact` loses no relevance, `paper` reproduces the reference implementation with its leaks
+    #[arg(long, default_value = "exact", value_parser = PRESETS.map(|(name, _)| name))]
+    preset: String,
+    /// How relevance is split where a skip branch meets a residual branch
+    #[arg(long, default_value = "ratio", value_parser = Split::ALL.map(|(_, name)| name))]
+    split: String,
+    /// What is kept for the way back: every activation (fastest), or the inputs of blocks
+    #[arg(long, default_value = "block", value_parser = Memory::ALL.map(|(_, name)| name))]
+    memory: String,
+}
+
+/// The value with this name; clap has checked that it exists.
+fn named<T: Copy>(all: &[(T, &'static str)], name: &str) -> Result<T> {
+    let found = all.iter().find(|(_, n)| *n == name);
+    found
+        .map(|(value, _)| *value)
+        .ok_or_else(|| anyhow!("{name} is not a known choice"))
+}
+
+impl Rules {
+    fn composite(&self) -> Result<Composite> {
+        let split = named(&Split::ALL, &self.split)?;
+        let preset = PRESETS.map(|(name, preset)| (preset, name));
+        Ok(named(&preset, &self.preset)?(split))
+    }
+
+    fn method(&self) -> Result<Method> {
+        Ok(Method {
+            composite: Some(self.composite()?),
+            memory: named(&Memory::ALL, &self.memory)?,
+        })
+    }
+}
+
+/// A model from a file, or one with random weights for measuring.
+#[derive(Args)]
+struct ModelChoice {
+    /// Model file; the bundled flower model if left out
+    #[arg(long, value_name = "M.elucid")]
+    model: Option<std::path::PathBuf>,
+    /// Instead of a file: this network with random weights
+    #[arg(long, value_enum, conflicts_with = "model")]
+    arch: Option<Published>,
+    /// Precision of the random weights
+    #[arg(long, value_enum, default_value_t = Precision::F16, requires = "arch")]
+    weights: Precision,
+    /// Size of the image in pixels, `224` or `HEIGHTxWIDTH`; the model's own if left out
+    #[arg(long, value_name = "SIZE")]
+    size: Option<String>,
+}
+
+/// Published depths.
+#[derive(Clone, Copy, ValueEnum)]
+enum Published {
+    Resnet18,
+    Resnet34,
+    Resnet50,
+    Resnet101,
+    Resnet152,
+}
+
+/// Precision of weights.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Precision {
+    F16,
+    F32,
+}
+
+impl ModelChoice {
+    fn open(&self) -> Result<ModelBytes> {
+        let Some(arch) = self.arch else {
+            return ModelBytes::open(self.model.as_deref());
+        };
+        let depth = match arch {
+            Published::Resnet18 => 18,
+            Published::Resnet34 => 34,
+            Published::Resnet50 => 50,
+            Published::Resnet101 => 101,
+            Published::Resnet152 => 152,
+        };
+        let bytes = synthetic::imagenet(depth, self.weights == Precision::F16)?;
+        Ok(ModelBytes::from_bytes(&bytes, "the random model"))
+    }
+
+    fn image(&self, model: &Model<'_>) -> Result<Shape> {
+        let Some(size) = &self.size else {
+            return Ok(model.input_shape());
+        };
+        let (h, w) = size.split_once('x').unwrap_or((size, size));
+        match (h.parse(), w.parse()) {
+            (Ok(h @ 1..=16_384), Ok(w @ 1..=16_384)) => Ok(Shape::new(h, w, 3)),
+            _ => {
+                bail!("--size {size} is not a size; write 224 or 224x320, 1 to 16384 pixels a side")
+            }
+        }
+    }
+}
+
+/// Bytes for people.
+fn mebibytes(bytes: usize) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}

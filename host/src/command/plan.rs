@@ -1,0 +1,170 @@
+//! `elucid plan`: the schedule, the memory map and the work of an explanation.
+
+use anyhow::Result;
+use clap::Args;
+use elucid_core::Model;
+use elucid_core::graph::{NONE, Op};
+use elucid_core::plan::{Act, Content, Options, Plan, Step, Value};
+
+use super::{ModelChoice, Rules, mebibytes};
+use crate::engine::PlanMemory;
+
+#[derive(Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    model: ModelChoice,
+    #[command(flatten)]
+    rules: Rules,
+    /// Threads that will work on it: each needs room of its own
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: u16,
+    /// Plan inference alone
+    #[arg(long)]
+    forward: bool,
+    /// Print one JSON object instead
+    #[arg(long)]
+    json: bool,
+}
+
+/// Columns of the arena map.
+const COLUMNS: usize = 64;
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let bytes = arguments.model.open()?;
+    let model = bytes.parse()?;
+    let method = arguments.rules.method()?;
+    let composite = method.composite.filter(|_| !arguments.forward);
+    let image = arguments.model.image(&model)?;
+    let options = Options {
+        image,
+        composite,
+        memory: method.memory,
+        threads: arguments.threads.into(),
+    };
+    let mut memory = PlanMemory::new(&model);
+    let plan = memory.plan(&model, &options)?;
+    if arguments.json {
+        println!("{}", json(&model, &plan));
+    } else {
+        print(&model, &plan);
+    }
+    Ok(())
+}
+
+/// Floating-point operations of a step: relevance of a weighted layer is two products.
+fn flops(model: &Model<'_>, step: &Step) -> u64 {
+    let op = model.node(step.node).op;
+    let once = op.flops(step.shapes[0], step.shapes[1]);
+    match (step.act, op) {
+        (Act::Relevance, Op::Conv(_) | Op::Linear(_)) => 2 * once,
+        (Act::Seed, _) => 0,
+        _ => once,
+    }
+}
+
+fn total(model: &Model<'_>, steps: &[Step]) -> u64 {
+    steps.iter().map(|s| flops(model, s)).sum()
+}
+
+const fn act(step: &Step) -> &'static str {
+    match step.act {
+        Act::Forward => "forward",
+        Act::Recompute => "recompute",
+        Act::Seed => "seed",
+        Act::Split => "split",
+        Act::Relevance => "relevance",
+        Act::Collect => "collect",
+    }
+}
+
+fn json(model: &Model<'_>, plan: &Plan<'_>) -> serde_json::Value {
+    let steps = plan.steps().iter().map(|s| {
+        serde_json::json!({
+            "act": act(s), "node": model.node_name(s.node), "flops": flops(model, s),
+            "output": s.shapes[1].to_array(), "out_offset": s.out.start, "out_len": s.out.len,
+            "scratch_len": s.scratch.len,
+        })
+    });
+    serde_json::json!({
+        "arena_bytes": plan.arena() * 4, "lower_bound_bytes": plan.lower_bound() * 4,
+        "weight_bytes": model.sizes().1,
+        "forward_flops": total(model, plan.forward_steps()), "flops": total(model, plan.steps()),
+        "steps": steps.collect::<Vec<_>>(),
+    })
+}
+
+fn print(model: &Model<'_>, plan: &Plan<'_>) {
+    let image = plan.options().image;
+    println!("{}", model.description());
+    let (arena, bound) = (plan.arena() * 4, plan.lower_bound() * 4);
+    println!(
+        "image {} x {}: arena {} ({arena} bytes; no arena can be below {bound}), weights {}",
+        image.h,
+        image.w,
+        mebibytes(arena),
+        mebibytes(model.sizes().1 as usize)
+    );
+    let (forward, all) = (
+        total(model, plan.forward_steps()),
+        total(model, plan.steps()),
+    );
+    println!(
+        "work: forward {:.2} GFLOP, all {:.2} GFLOP ({:.2} x forward)\n",
+        forward as f64 / 1e9,
+        all as f64 / 1e9,
+        all as f64 / forward as f64
+    );
+    println!(
+        "The arena over time: one line a step, one column {} of it.",
+        mebibytes(arena / COLUMNS)
+    );
+    println!("a activation, r relevance, w working memory, o zeros, h heat, . free\n");
+    println!(
+        "{:>4}  {:<9} {:<22} {:>8} {:>9}  map",
+        "step", "act", "node", "MFLOP", "alive"
+    );
+    for (i, step) in plan.steps().iter().enumerate() {
+        let alive: Vec<&Value> = plan
+            .values()
+            .iter()
+            .filter(|v| v.birth as usize <= i && i <= v.death as usize)
+            .collect();
+        let bytes = alive.iter().map(|v| v.region.len as usize * 4).sum();
+        println!(
+            "{i:>4}  {:<9} {:<22} {:>8.1} {:>9}  {}",
+            act(step),
+            node_name(model, step),
+            flops(model, step) as f64 / 1e6,
+            mebibytes(bytes),
+            map(&alive, plan.arena())
+        );
+    }
+}
+
+fn node_name(model: &Model<'_>, step: &Step) -> String {
+    let fused = if step.fused == NONE { "" } else { " + add" };
+    format!("{}{fused}", model.node_name(step.node))
+}
+
+/// One line of the map: who holds most of each column.
+fn map(alive: &[&Value], arena: usize) -> String {
+    let mut cells = [('.', 0usize); COLUMNS];
+    for value in alive {
+        let letter = match value.content {
+            Content::Activation => 'a',
+            Content::Relevance => 'r',
+            Content::Scratch => 'w',
+            Content::Zero => 'o',
+            Content::Heat => 'h',
+        };
+        let range = value.region.range();
+        for (column, cell) in cells.iter_mut().enumerate() {
+            let (start, end) = (column * arena / COLUMNS, (column + 1) * arena / COLUMNS);
+            let held = range.end.min(end).saturating_sub(range.start.max(start));
+            if held > cell.1 {
+                *cell = (letter, held);
+            }
+        }
+    }
+    cells.iter().map(|(letter, _)| letter).collect()
+}

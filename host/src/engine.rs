@@ -1,0 +1,185 @@
+//! The core with memory of its own: buffers for the plan, the arena and threads.
+
+use anyhow::{Result, anyhow, bail};
+use elucid_core::audit::Entry;
+use elucid_core::cpu::Cpu;
+use elucid_core::explain::Explainer;
+use elucid_core::graph::Op;
+use elucid_core::par::{Pool, Serial};
+use elucid_core::plan::{Memory, Options, Plan, Slot, Step, Value, Workspace};
+use elucid_core::rule::{Composite, Split};
+use elucid_core::{Error, Model, Shape};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::aligned::Aligned;
+
+/// A preset: the composite for a split.
+pub type Preset = fn(Split) -> Composite;
+
+/// The rule presets with their names on the command line.
+pub const PRESETS: [(&str, Preset); 2] = [("exact", Composite::exact), ("paper", Composite::paper)];
+
+/// Threads of the host.
+pub enum Threads {
+    /// The caller's alone.
+    One(Serial),
+    /// A pool of its own.
+    Many(Workers),
+}
+
+/// A rayon pool as the core sees it.
+pub struct Workers(ThreadPool);
+
+impl Pool for Workers {
+    fn threads(&self) -> usize {
+        self.0.current_num_threads()
+    }
+
+    fn broadcast(&self, f: &(dyn Fn() + Sync)) {
+        self.0.broadcast(|_| f());
+    }
+}
+
+impl Threads {
+    /// This many threads; all of the machine's with 0.
+    ///
+    /// # Errors
+    /// If the system refuses the threads.
+    pub fn new(count: usize) -> Result<Self> {
+        const MOST: usize = 1024;
+        let machine = std::thread::available_parallelism().map_or(1, usize::from);
+        match if count == 0 { machine } else { count } {
+            1 => Ok(Threads::One(Serial)),
+            n if n > MOST => bail!("--threads {n} is more than {MOST}"),
+            n => Ok(Threads::Many(Workers(
+                ThreadPoolBuilder::new().num_threads(n).build()?,
+            ))),
+        }
+    }
+
+    /// The pool.
+    #[must_use]
+    pub fn pool(&self) -> &dyn Pool {
+        match self {
+            Threads::One(serial) => serial,
+            Threads::Many(workers) => workers,
+        }
+    }
+}
+
+/// Memory that a plan is made in.
+pub struct PlanMemory {
+    slots: Vec<Slot>,
+    values: Vec<Value>,
+    steps: Vec<Step>,
+}
+
+impl PlanMemory {
+    /// Enough for any plan of this model.
+    #[must_use]
+    pub fn new(model: &Model<'_>) -> Self {
+        let (slots, values, steps) = Workspace::capacity(model.node_count());
+        Self {
+            slots: vec![Slot::EMPTY; slots],
+            values: vec![Value::EMPTY; values],
+            steps: vec![Step::EMPTY; steps],
+        }
+    }
+
+    /// Plans the model.
+    ///
+    /// # Errors
+    /// One line that names the layer the image doesn't fit.
+    pub fn plan(&mut self, model: &Model<'_>, options: &Options) -> Result<Plan<'_>> {
+        let workspace = Workspace {
+            slots: &mut self.slots,
+            values: &mut self.values,
+            steps: &mut self.steps,
+        };
+        Plan::new(model, options, workspace).map_err(|e| explain_error(model, e))
+    }
+}
+
+/// A core error with the names that only the model knows.
+#[must_use]
+pub fn explain_error(model: &Model<'_>, error: Error) -> anyhow::Error {
+    match error {
+        Error::Shape {
+            node,
+            found: [h, w, c],
+        } => {
+            let id = u16::try_from(node).unwrap_or(u16::MAX);
+            let wanted = match model.node(id).op {
+                Op::Conv(conv) => format!(
+                    " (a {}x{} convolution of {} channels)",
+                    conv.kh, conv.kw, conv.ci
+                ),
+                Op::Linear(linear) => format!(" ({} features)", linear.ci),
+                _ => String::new(),
+            };
+            anyhow!(
+                "layer {}{wanted} cannot take {h} x {w} pixels of {c} channels; give a larger image, or import the weights with the right --arch",
+                model.node_name(id)
+            )
+        }
+        other => anyhow!("{other}"),
+    }
+}
+
+/// An arena, a plan's memory and a ledger, reused from image to image.
+pub struct Engine<'m> {
+    model: &'m Model<'m>,
+    threads: &'m Threads,
+    plan: PlanMemory,
+    arena: Aligned,
+}
+
+/// How images are explained.
+#[derive(Clone, Copy, Debug)]
+pub struct Method {
+    /// Rules; `None` for a forward pass only.
+    pub composite: Option<Composite>,
+    /// What is kept for the way back.
+    pub memory: Memory,
+}
+
+impl<'m> Engine<'m> {
+    /// An engine without memory yet.
+    #[must_use]
+    pub fn new(model: &'m Model<'m>, threads: &'m Threads) -> Self {
+        Self {
+            model,
+            threads,
+            plan: PlanMemory::new(model),
+            arena: Aligned::zeroed(0),
+        }
+    }
+
+    /// An explainer for images of this shape.
+    ///
+    /// # Errors
+    /// If the image doesn't fit the network.
+    pub fn open(&mut self, image: Shape, method: Method) -> Result<Explainer<'_, Cpu<'_>>> {
+        let pool = self.threads.pool();
+        let Method { composite, memory } = method;
+        let options = Options {
+            image,
+            composite,
+            memory,
+            threads: pool.threads(),
+        };
+        let plan = self.plan.plan(self.model, &options)?;
+        let bytes = plan.arena() * size_of::<f32>();
+        if self.arena.bytes().len() < bytes {
+            self.arena = Aligned::zeroed(bytes);
+        }
+        let cpu = Cpu::new(self.model, &plan, self.arena.floats_mut(), pool)?;
+        Ok(Explainer::new(plan, cpu))
+    }
+}
+
+/// Room for the ledger of a plan.
+#[must_use]
+pub fn ledger_entries(plan: &Plan<'_>) -> Vec<Entry> {
+    vec![Entry::EMPTY; plan.relevance_steps().len()]
+}

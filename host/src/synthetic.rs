@@ -1,0 +1,102 @@
+//! Networks with random weights, for measuring and testing without any file.
+
+use anyhow::{Result, anyhow};
+use elucid_core::arch::resnet::Resnet;
+
+use crate::checkpoint::{Checkpoint, Tensor};
+use crate::import::{Blueprint, Options, import};
+use crate::preprocess;
+use elucid_core::builder::Role;
+
+/// A stream of numbers in -1..1 that is the same everywhere (PCG).
+pub struct Random(u64);
+
+impl Random {
+    /// The stream with this seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(
+            seed.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+                .wrapping_add(0x1234_5678_9ABC_DEF1),
+        )
+    }
+
+    /// The next number.
+    pub fn draw(&mut self) -> f32 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let mixed = (((self.0 >> 18) ^ self.0) >> 27) as u32;
+        let bits = mixed.rotate_right((self.0 >> 59) as u32);
+        (bits >> 8) as f32 / (1 << 23) as f32 - 1.0
+    }
+}
+
+/// A checkpoint for `net` with He-scaled weights and lively BatchNorms, the same for the same seed.
+///
+/// # Errors
+/// For impossible numbers.
+pub fn checkpoint(net: &Resnet, seed: u64) -> Result<Checkpoint> {
+    let mut random = Random::new(seed);
+    let mut checkpoint = Checkpoint::default();
+    for spec in Blueprint::new(net)?.tensors {
+        let name = spec.name.as_str();
+        let dims: Vec<usize> = spec.dims.iter().map(|&d| d as usize).collect();
+        let mut add = |name: String, shape: &[usize], f: &mut dyn FnMut(f32) -> f32| {
+            let data = (0..shape.iter().product())
+                .map(|_| f(random.draw()))
+                .collect();
+            checkpoint.tensors.insert(
+                name,
+                Tensor {
+                    shape: shape.to_vec(),
+                    data,
+                },
+            );
+        };
+        match spec.role {
+            Role::ConvWeight | Role::LinearWeight => {
+                let rank = if spec.role == Role::ConvWeight { 4 } else { 2 };
+                let bound = (6.0 / dims[1..].iter().product::<usize>() as f32).sqrt();
+                add(name.to_owned(), &dims[..rank], &mut |v| v * bound);
+            }
+            Role::NormScale => {
+                // The last BatchNorm of a block is small, as in trained networks, so that sums don't explode.
+                let last = name.ends_with("bn3")
+                    || (name.ends_with("bn2")
+                        && net.block == elucid_core::arch::resnet::Block::Basic);
+                let gamma = if last { 0.3 } else { 1.0 };
+                let channels = &dims[..1];
+                add(format!("{name}.weight"), channels, &mut |v| {
+                    gamma * (1.0 + 0.2 * v)
+                });
+                add(format!("{name}.bias"), channels, &mut |v| 0.1 * v);
+                add(format!("{name}.running_mean"), channels, &mut |v| 0.1 * v);
+                add(format!("{name}.running_var"), channels, &mut |v| {
+                    1.0 + 0.5 * v
+                });
+            }
+            Role::NormShift => {}
+            Role::Bias => add(name.to_owned(), &dims[..1], &mut |v| 0.1 * v),
+        }
+    }
+    Ok(checkpoint)
+}
+
+/// The model file of a published ImageNet ResNet with random weights.
+///
+/// # Errors
+/// For a depth that wasn't published.
+pub fn imagenet(depth: u32, half: bool) -> Result<Vec<u8>> {
+    let net =
+        Resnet::imagenet(depth, 64, 1000).ok_or_else(|| anyhow!("there is no ResNet-{depth}"))?;
+    let preprocess = preprocess::find(None, &net)?;
+    let options = Options {
+        bn_eps: 1e-5,
+        half,
+        preprocess,
+        classes: Vec::new(),
+    };
+    import(&checkpoint(&net, u64::from(depth))?, &net, &options)
+}
