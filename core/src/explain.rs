@@ -31,6 +31,12 @@ impl<'p, B: Backend> Explainer<'p, B> {
         &self.plan
     }
 
+    /// The backend.
+    #[must_use]
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
     /// Runs the network on a normalised image `[h, w, 3]`.
     ///
     /// # Errors

@@ -160,6 +160,15 @@ impl<'m> Engine<'m> {
     /// # Errors
     /// If the image doesn't fit the network.
     pub fn open(&mut self, image: Shape, method: Method) -> Result<Explainer<'_, Cpu<'_>>> {
+        let (plan, cpu) = self.parts(image, method)?;
+        Ok(Explainer::new(plan, cpu))
+    }
+
+    /// A plan for images of this shape, and a backend for it.
+    ///
+    /// # Errors
+    /// If the image doesn't fit the network.
+    pub fn parts(&mut self, image: Shape, method: Method) -> Result<(Plan<'_>, Cpu<'_>)> {
         let pool = self.threads.pool();
         let Method { composite, memory } = method;
         let options = Options {
@@ -174,7 +183,7 @@ impl<'m> Engine<'m> {
             self.arena = Aligned::zeroed(bytes);
         }
         let cpu = Cpu::new(self.model, &plan, self.arena.floats_mut(), pool)?;
-        Ok(Explainer::new(plan, cpu))
+        Ok((plan, cpu))
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! - [`checkpoint`], [`architecture`], [`import`], [`preprocess`]: from trained weights to a `.elucid` file;
 //! - [`model_file`]: such files on disk; [`aligned`]: the memory they and arenas lie in;
-//! - [`engine`]: the core with memory and threads;
+//! - [`engine`]: the core with memory and threads; [`timed`]: its steps against the clock;
+//! - [`synthetic`]: networks with random weights;
 //! - [`photo`], [`npy`], [`picture`], [`atomic`]: pictures and maps in and out;
 //! - [`command`]: the commands of the program `elucid`.
 
@@ -19,3 +20,4 @@ pub mod photo;
 pub mod picture;
 pub mod preprocess;
 pub mod synthetic;
+pub mod timed;

@@ -1,16 +1,21 @@
 //! `elucid bench`: time and memory of inference and explanation, with their spread.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
+use elucid_core::Model;
+use elucid_core::explain::Explainer;
+use elucid_core::plan::Plan;
 use elucid_core::rule::{Init, Target};
 use elucid_core::simd::Isa;
 use serde::Serialize;
 
+use super::plan::{act, flops, node_name};
 use super::{ModelChoice, Rules, mebibytes};
 use crate::engine::{Engine, Threads};
 use crate::synthetic::Random;
+use crate::timed::Timed;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -24,6 +29,9 @@ pub struct Arguments {
     /// Measured runs, after two that aren't
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     runs: u32,
+    /// Print the time of every step too
+    #[arg(long)]
+    layers: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -82,13 +90,19 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut random = Random::new(1);
     let image: Vec<f32> = (0..shape.elements()).map(|_| 2.0 * random.draw()).collect();
     let mut engine = Engine::new(&model, &threads);
-    let mut explainer = engine.open(shape, arguments.rules.method()?)?;
+    let (plan, cpu) = engine.parts(shape, arguments.rules.method()?)?;
+    let mut times = Vec::new();
+    let mut best = vec![Duration::MAX; plan.steps().len()];
+    let mut explainer = Explainer::new(plan, Timed::new(cpu, &mut times));
     let (mut forward, mut explain) = (Vec::new(), Vec::new());
     for run in 0..arguments.runs + 2 {
         let start = Instant::now();
         explainer.forward(&image)?;
         let between = start.elapsed();
         explainer.relevance(Target::Predicted, Init::Probability, None)?;
+        for (best, &time) in best.iter_mut().zip(explainer.backend().times()) {
+            *best = time.min(*best);
+        }
         if run >= 2 {
             forward.push(between.as_secs_f64() * 1e3);
             explain.push(start.elapsed().as_secs_f64() * 1e3);
@@ -115,6 +129,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.json {
         println!("{}", serde_json::to_string(&report)?);
         return Ok(());
+    }
+    if arguments.layers {
+        print_layers(&model, explainer.plan(), &best);
     }
     println!("{}", report.model);
     println!(
@@ -147,6 +164,26 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         mebibytes(report.weight_bytes as usize)
     );
     Ok(())
+}
+
+/// The best time of every step, and its rate.
+fn print_layers(model: &Model<'_>, plan: &Plan<'_>, best: &[Duration]) {
+    println!(
+        "{:<9} {:<22} {:>18} {:>9} {:>9}",
+        "act", "node", "output", "ms", "GFLOP/s"
+    );
+    for (step, time) in plan.steps().iter().zip(best) {
+        let [_, output] = step.shapes;
+        let shape = format!("{} x {} x {}", output.h, output.w, output.c);
+        let rate = flops(model, step) as f64 / time.as_secs_f64() / 1e9;
+        let ms = time.as_secs_f64() * 1e3;
+        println!(
+            "{:<9} {:<22} {shape:>18} {ms:>9.3} {rate:>9.1}",
+            act(step),
+            node_name(model, step)
+        );
+    }
+    println!();
 }
 
 /// The most memory this process ever had resident, where the system tells.

@@ -52,7 +52,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// Floating-point operations of a step: relevance of a weighted layer is two products.
-fn flops(model: &Model<'_>, step: &Step) -> u64 {
+pub(super) fn flops(model: &Model<'_>, step: &Step) -> u64 {
     let op = model.node(step.node).op;
     let once = op.flops(step.shapes[0], step.shapes[1]);
     match (step.act, op) {
@@ -66,7 +66,7 @@ fn total(model: &Model<'_>, steps: &[Step]) -> u64 {
     steps.iter().map(|s| flops(model, s)).sum()
 }
 
-const fn act(step: &Step) -> &'static str {
+pub(super) const fn act(step: &Step) -> &'static str {
     match step.act {
         Act::Forward => "forward",
         Act::Recompute => "recompute",
@@ -141,7 +141,7 @@ fn print(model: &Model<'_>, plan: &Plan<'_>) {
     }
 }
 
-fn node_name(model: &Model<'_>, step: &Step) -> String {
+pub(super) fn node_name(model: &Model<'_>, step: &Step) -> String {
     let fused = if step.fused == NONE { "" } else { " + add" };
     format!("{}{fused}", model.node_name(step.node))
 }
