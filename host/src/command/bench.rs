@@ -12,6 +12,7 @@ use elucid_core::simd::Isa;
 use serde::Serialize;
 
 use super::plan::{act, flops, node_name};
+use super::say::say;
 use super::{ModelChoice, Rules, mebibytes};
 use crate::engine::{Engine, Threads};
 use crate::synthetic::Random;
@@ -127,14 +128,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         runs: arguments.runs,
     };
     if arguments.json {
-        println!("{}", serde_json::to_string(&report)?);
+        say!("{}", serde_json::to_string(&report)?);
         return Ok(());
     }
     if arguments.layers {
         print_layers(&model, explainer.plan(), &best);
     }
-    println!("{}", report.model);
-    println!(
+    say!("{}", report.model);
+    say!(
         "image {} x {}, {} thread(s), {} kernels, {} preset, {} split, memory mode {}, {} runs",
         shape.h,
         shape.w,
@@ -149,16 +150,18 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         ("forward", &report.forward_ms),
         ("explain", &report.explain_ms),
     ] {
-        println!(
+        say!(
             "{name:<8} {:8.2} ms median  ({:.2} to {:.2})",
-            ms.median, ms.min, ms.max
+            ms.median,
+            ms.min,
+            ms.max
         );
     }
-    println!("explain is {:.2} x forward", report.ratio);
+    say!("explain is {:.2} x forward", report.ratio);
     let rss = report
         .peak_rss_bytes
         .map_or("unknown".to_owned(), |b| mebibytes(b as usize));
-    println!(
+    say!(
         "arena {}, weights {}, peak resident memory {rss}",
         mebibytes(report.arena_bytes),
         mebibytes(report.weight_bytes as usize)
@@ -168,22 +171,26 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 /// The best time of every step, and its rate.
 fn print_layers(model: &Model<'_>, plan: &Plan<'_>, best: &[Duration]) {
-    println!(
+    say!(
         "{:<9} {:<22} {:>18} {:>9} {:>9}",
-        "act", "node", "output", "ms", "GFLOP/s"
+        "act",
+        "node",
+        "output",
+        "ms",
+        "GFLOP/s"
     );
     for (step, time) in plan.steps().iter().zip(best) {
         let [_, output] = step.shapes;
         let shape = format!("{} x {} x {}", output.h, output.w, output.c);
         let rate = flops(model, step) as f64 / time.as_secs_f64() / 1e9;
         let ms = time.as_secs_f64() * 1e3;
-        println!(
+        say!(
             "{:<9} {:<22} {shape:>18} {ms:>9.3} {rate:>9.1}",
             act(step),
             node_name(model, step)
         );
     }
-    println!();
+    say!("");
 }
 
 /// The most memory this process ever had resident, where the system tells.

@@ -3,17 +3,19 @@
 use anyhow::Result;
 use elucid_core::simd::Isa;
 
+use super::say::say;
+
 pub fn run() -> Result<()> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    println!("elucid   {}", env!("CARGO_PKG_VERSION"));
-    println!(
+    say!("elucid   {}", env!("CARGO_PKG_VERSION"));
+    say!(
         "system   {} {}, {threads} threads",
         std::env::consts::OS,
         std::env::consts::ARCH
     );
-    println!("kernels  {}", Isa::detect().name());
+    say!("kernels  {}", Isa::detect().name());
     for line in elucid::probe().lines() {
-        println!("cuda     {line}");
+        say!("cuda     {line}");
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::outputs::{DEMO_NAME, DEMO_PHOTO, Input, inputs, paths};
+use super::say::say;
 use super::{Rules, line, named};
 use crate::engine::{Engine, Method, Threads, explain_error, ledger_entries};
 use crate::model_file::ModelBytes;
@@ -514,7 +515,7 @@ impl Job<'_> {
     fn print(&self, report: &Report) {
         if self.arguments.json {
             match serde_json::to_string(report) {
-                Ok(text) => println!("{text}"),
+                Ok(text) => say!("{text}"),
                 Err(error) => eprintln!("elucid: {error}"),
             }
             return;
@@ -523,31 +524,32 @@ impl Job<'_> {
             name.clone().unwrap_or_else(|| format!("class {index}"))
         };
         let said = name(&report.class_name, report.class_index);
-        println!(
+        say!(
             "{}: {said}, {:.1} %",
             report.image,
             100.0 * report.probability
         );
         if report.target_index != report.class_index {
             let target = name(&report.target_name, report.target_index);
-            println!(
+            say!(
                 "  explained class  {target}, {:.1} %",
                 100.0 * report.target_probability
             );
         }
-        println!(
+        say!(
             "  relevance        {} in, {} in the map (error {:.1e})",
             short(report.relevance_in),
             short(report.relevance_sum),
             report.conservation_error
         );
-        println!(
+        say!(
             "  time             forward {:.1} ms, explanation {:.1} ms",
-            report.forward_ms, report.explain_ms
+            report.forward_ms,
+            report.explain_ms
         );
         for (what, path) in [("picture", &report.picture), ("map", &report.map)] {
             if let Some(path) = path {
-                println!("  {what:<16} {path}");
+                say!("  {what:<16} {path}");
             }
         }
         if let Some(lines) = &report.audit {
@@ -572,12 +574,19 @@ fn short(v: f64) -> String {
 }
 
 fn print_ledger(report: &Report, lines: &[Line]) {
-    println!(
+    say!(
         "\n  {:<10} {:<22} {:>13} {:>13} {:>11} {:>11} {:>13} {:>12}",
-        "step", "node", "in", "out", "eps", "dead", "redistributed", "unexplained"
+        "step",
+        "node",
+        "in",
+        "out",
+        "eps",
+        "dead",
+        "redistributed",
+        "unexplained"
     );
     for l in lines {
-        println!(
+        say!(
             "  {:<10} {:<22} {:>13.6e} {:>13.6e} {:>11.3e} {:>11.3e} {:>13.3e} {:>12.2e}",
             l.act,
             l.node,
@@ -596,9 +605,10 @@ fn print_ledger(report: &Report, lines: &[Line]) {
         } else {
             100.0 * lost / report.relevance_in
         };
-        println!(
+        say!(
             "\n  worst step: {} of {} lost {lost:.3e}, {share:.4} % of the start",
-            worst.act, worst.node
+            worst.act,
+            worst.node
         );
     }
 }

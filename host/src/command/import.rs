@@ -11,6 +11,8 @@ use crate::checkpoint::Checkpoint;
 use crate::import::{Options, import};
 use crate::{atomic, preprocess};
 
+use super::say::say;
+
 #[derive(Args)]
 pub struct Arguments {
     /// Weights: a safetensors file, or a PyTorch state dict (.pth, .pt)
@@ -93,14 +95,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let bytes = import(&checkpoint, &net, &options).with_context(|| name.to_string())?;
     atomic::write(&arguments.output, |file| Ok(file.write_all(&bytes)?))?;
-    println!("{}: {}", arguments.output.display(), describe(&net));
-    println!(
+    say!("{}: {}", arguments.output.display(), describe(&net));
+    say!(
         "{} tensors, {} bytes",
         checkpoint.tensors.len(),
         bytes.len()
     );
     for (key, value) in &checkpoint.metadata {
-        println!("the weights say of themselves: {key} = {value}");
+        say!("the weights say of themselves: {key} = {value}");
     }
     Ok(())
 }

@@ -13,6 +13,8 @@ use crate::engine::{Method, PlanMemory};
 use crate::model_file::ModelBytes;
 use elucid_core::plan::{Memory, Options};
 
+use super::say::say;
+
 #[derive(Args)]
 pub struct Arguments {
     /// Model file; the bundled flower model if left out
@@ -26,23 +28,23 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let bytes = ModelBytes::open(arguments.model.as_deref())?;
     let model = bytes.parse()?;
     let (file, weights) = model.sizes();
-    println!("{}", model.description());
-    println!(
+    say!("{}", model.description());
+    say!(
         "file {file} bytes, weights {weights} bytes, checksum {:08x}",
         model.crc()
     );
-    println!("input    {}", preprocessing(&model));
+    say!("input    {}", preprocessing(&model));
     let names: Vec<&str> = (0..model.classes())
         .map_while(|i| model.class_name(i))
         .collect();
     match names.as_slice() {
-        [] => println!("classes  {}, without names", model.classes()),
+        [] => say!("classes  {}, without names", model.classes()),
         names if arguments.classes => names
             .iter()
             .enumerate()
-            .for_each(|(i, n)| println!("class {i:5}  {n}")),
-        [first, .., last] => println!("classes  {}: {first} ... {last}", names.len()),
-        [only] => println!("classes  1: {only}"),
+            .for_each(|(i, n)| say!("class {i:5}  {n}")),
+        [first, .., last] => say!("classes  {}: {first} ... {last}", names.len()),
+        [only] => say!("classes  1: {only}"),
     }
     list_nodes(&model)
 }
@@ -84,9 +86,14 @@ fn list_nodes(model: &Model<'_>) -> Result<()> {
         threads: 1,
     };
     let plan = memory.plan(model, &options)?;
-    println!(
+    say!(
         "\n{:>4}  {:<24} {:<10} {:<10} {:>14} {:>16}",
-        "node", "name", "operation", "inputs", "weights", "output"
+        "node",
+        "name",
+        "operation",
+        "inputs",
+        "weights",
+        "output"
     );
     for id in 0..model.node_count() {
         let node = model.node(id);
@@ -108,7 +115,7 @@ fn list_nodes(model: &Model<'_>) -> Result<()> {
         let shape = step.map_or(model.input_shape(), |s| s.shapes[1]);
         let shape = format!("{} x {} x {}", shape.h, shape.w, shape.c);
         let (name, kind) = (model.node_name(id), node.op.kind());
-        println!(
+        say!(
             "{id:>4}  {name:<24} {kind:<10} {:<10} {weights:>14} {shape:>16}",
             inputs.join(", ")
         );

@@ -6,6 +6,7 @@ use elucid_core::Model;
 use elucid_core::graph::{NONE, Op};
 use elucid_core::plan::{Act, Content, Options, Plan, Step, Value};
 
+use super::say::say;
 use super::{ModelChoice, Rules, mebibytes};
 use crate::engine::PlanMemory;
 
@@ -44,7 +45,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut memory = PlanMemory::new(&model);
     let plan = memory.plan(&model, &options)?;
     if arguments.json {
-        println!("{}", json(&model, &plan));
+        say!("{}", json(&model, &plan));
     } else {
         print(&model, &plan);
     }
@@ -95,9 +96,9 @@ fn json(model: &Model<'_>, plan: &Plan<'_>) -> serde_json::Value {
 
 fn print(model: &Model<'_>, plan: &Plan<'_>) {
     let image = plan.options().image;
-    println!("{}", model.description());
+    say!("{}", model.description());
     let (arena, bound) = (plan.arena() * 4, plan.lower_bound() * 4);
-    println!(
+    say!(
         "image {} x {}: arena {} ({arena} bytes; no arena can be below {bound}), weights {}",
         image.h,
         image.w,
@@ -108,20 +109,24 @@ fn print(model: &Model<'_>, plan: &Plan<'_>) {
         total(model, plan.forward_steps()),
         total(model, plan.steps()),
     );
-    println!(
+    say!(
         "work: forward {:.2} GFLOP, all {:.2} GFLOP ({:.2} x forward)\n",
         forward as f64 / 1e9,
         all as f64 / 1e9,
         all as f64 / forward as f64
     );
-    println!(
+    say!(
         "The arena over time: one line a step, one column {} of it.",
         mebibytes(arena / COLUMNS)
     );
-    println!("a activation, r relevance, w working memory, o zeros, h heat, . free\n");
-    println!(
+    say!("a activation, r relevance, w working memory, o zeros, h heat, . free\n");
+    say!(
         "{:>4}  {:<9} {:<22} {:>8} {:>9}  map",
-        "step", "act", "node", "MFLOP", "alive"
+        "step",
+        "act",
+        "node",
+        "MFLOP",
+        "alive"
     );
     for (i, step) in plan.steps().iter().enumerate() {
         let alive: Vec<&Value> = plan
@@ -130,7 +135,7 @@ fn print(model: &Model<'_>, plan: &Plan<'_>) {
             .filter(|v| v.birth as usize <= i && i <= v.death as usize)
             .collect();
         let bytes = alive.iter().map(|v| v.region.len as usize * 4).sum();
-        println!(
+        say!(
             "{i:>4}  {:<9} {:<22} {:>8.1} {:>9}  {}",
             act(step),
             node_name(model, step),

@@ -56,19 +56,22 @@ floats = {k: v.contiguous() for k, v in state.items() if v.is_floating_point()}
 save_file(floats, HERE / "twin.safetensors")
 
 torch.save(state, HERE / "plain.pth")
-torch.save({"epoch": 3, "state_dict": state, "best_acc": 0.5}, HERE / "nested.pth")
 torch.save(nn.DataParallel(network).state_dict(), HERE / "module.pth")
 # Views: the first tensor is transposed and does not start at the beginning of its storage.
 storage = torch.empty(3 * 3 + 5)
 fc = storage[5:].view(3, 3).t()
 fc.copy_(state["fc.weight"])
 torch.save({**state, "fc.weight": fc}, HERE / "strided.pth")
-half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-torch.save(half, HERE / "half.pth")
+types = {"conv": torch.float16, "bn": torch.bfloat16, "fc": torch.float64}
+kind = lambda k: next((t for part, t in types.items() if part in k), torch.float32)
+torch.save({k: v.to(kind(k)) if v.is_floating_point() else v for k, v in state.items()}, HERE / "types.pth")
+torch.save(dict(network.named_parameters()) | dict(network.named_buffers()), HERE / "parameters.pth")
+torch.save({"epoch": 3, "state_dict": state, "args": {"lr": 0.1, "name": "x"},
+            "optimizer": torch.optim.SGD(network.parameters(), 0.1, momentum=0.9).state_dict()}, HERE / "nested.pth")
+
+# Files to be refused.
 broken = dict(state)
 broken["layer1.0.bn1.bias"] = torch.tensor([0.0, float("nan")])
 torch.save(broken, HERE / "nan.pth")
 torch.save(state, HERE / "legacy.pth", _use_new_zipfile_serialization=False)
 torch.save(network, HERE / "whole.pth")
-torch.save({"state_dict": state, "optimizer": torch.optim.SGD(network.parameters(), 0.1, momentum=0.9).state_dict(),
-            "args": {"lr": 0.1, "name": "x"}, "epoch": 3}, HERE / "training.pth")
