@@ -84,7 +84,7 @@ pub struct Linear {
     pub co: u32,
     /// Weights, panels.
     pub weight: TensorId,
-    /// Bias `[co]`, or [`NONE`]. LRP leaves it out of z (spec 1.2).
+    /// Bias `[co]`, or [`NONE`]. LRP leaves it out of z.
     pub bias: TensorId,
 }
 

@@ -1,6 +1,6 @@
 //! What may be done to a finished map, always as an explicit step of its own.
 
-/// Heat Quantization (spec 1.6): rounds every value of `map` down to one of `levels` evenly spaced edges between its
+/// Heat Quantization (a step of the ECCV 2024 paper): rounds every value of `map` down to one of `levels` evenly spaced edges between its
 /// minimum and its maximum; only the maximum itself keeps the top level. In place; does not conserve the sum. Fewer than
 /// two levels, or a map that is constant or holds NaN, is left as it is.
 pub fn quantize(map: &mut [f32], levels: u32) {

@@ -5,7 +5,7 @@
 //! | z+ | `a_i w+_ij / (sum_i a_i w+_ij + eps)` | up to `eps` and dead cells |
 //! | z+, eps = 0, dead cells redistributed | the same; where the sum is 0, `w+_ij / sum_i w+_ij`, or uniform | yes |
 //!
-//! Source: ECCV 2024 paper, section "Relevance Splitting"; the reference's behaviour for the constants (spec 1.2-1.4).
+//! Source: ECCV 2024 paper, section "Relevance Splitting"; the reference implementation for the constants.
 
 /// What becomes of the relevance of a cell whose z is 0: all its positively weighted inputs are 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

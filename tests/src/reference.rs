@@ -109,9 +109,9 @@ impl Rules {
 /// The layers before the first block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stem {
-    /// 7x7 convolution of stride 2, batch normalisation, ReLU, max pool 3/2/1.
+    /// 7x7 convolution of stride 2, batch normalisation, ReLU.
     SevenBySeven,
-    /// 3x3 convolution of stride 1, batch normalisation, ReLU; no pool (CIFAR networks).
+    /// 3x3 convolution of stride 1, batch normalisation, ReLU (CIFAR networks).
     ThreeByThree,
 }
 
@@ -129,6 +129,8 @@ pub enum StrideOn {
 pub struct Architecture {
     /// Layers before the first block.
     pub stem: Stem,
+    /// Whether a max pool 3/2/1 follows the stem.
+    pub pool: bool,
     /// Position of the stride in bottlenecks.
     pub stride_on: StrideOn,
     /// Epsilon of all batch normalisations.
@@ -138,7 +140,7 @@ pub struct Architecture {
 impl Default for Architecture {
     /// torchvision's ResNet.
     fn default() -> Self {
-        Self { stem: Stem::SevenBySeven, stride_on: StrideOn::ThreeByThree, bn_eps: 1e-5 }
+        Self { stem: Stem::SevenBySeven, pool: true, stride_on: StrideOn::ThreeByThree, bn_eps: 1e-5 }
     }
 }
 
@@ -178,7 +180,7 @@ impl<'a> ResNet<'a> {
     /// Classifies `image` (`[1, 3, H, W]`, normalised) and propagates the probability of `target`, or of the most
     /// probable class, back to its pixels.
     pub fn explain(&self, image: &Tensor, rules: &Rules, target: Option<usize>) -> Trace {
-        let Architecture { stem, bn_eps, .. } = self.architecture;
+        let Architecture { stem, pool, bn_eps, .. } = self.architecture;
         let mut output = BTreeMap::new();
         let mut relevance = BTreeMap::new();
         let mut ratio = BTreeMap::new();
@@ -193,7 +195,7 @@ impl<'a> ResNet<'a> {
         let stem_output = layer::relu(&x);
         let mut x = stem_output.clone();
         output.insert("relu".to_owned(), x.clone());
-        if stem == Stem::SevenBySeven {
+        if pool {
             x = layer::max_pool(&x);
             output.insert("maxpool".to_owned(), x.clone());
         }
@@ -225,7 +227,7 @@ impl<'a> ResNet<'a> {
             r = block.relevance(pass, &r, rules);
             relevance.insert(name.clone(), r.clone());
         }
-        if stem == Stem::SevenBySeven {
+        if pool {
             r = layer::max_pool_relevance(&stem_output, &r, rules);
             relevance.insert("maxpool".to_owned(), r.clone());
         }

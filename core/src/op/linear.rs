@@ -1,4 +1,4 @@
-//! Fully connected layer: a convolution over one pixel. Its bias stays out of z (spec 1.2).
+//! Fully connected layer: a convolution over one pixel. Its bias stays out of z.
 
 use crate::graph::Linear;
 use crate::op::conv::{self, Finish};

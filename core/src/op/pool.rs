@@ -1,4 +1,4 @@
-//! Max pool and global average pool, with their relevance (spec 1.2, 1.8 and 1.14).
+//! Max pool and global average pool, with their relevance.
 
 use crate::graph::Pool;
 use crate::op::{Context, LEAST_Z, Sinks};

@@ -220,7 +220,7 @@ fn cifar_network_with_option_a_shortcuts() {
         insert_layer(&mut weights, &mut seed, &format!("{block}.conv2"), &format!("{block}.bn2"), [to, to, 3, 3]);
     }
     let input = insert_head(&mut weights, "linear", 8);
-    let network = ResNet::new(&weights, Architecture { stem: Stem::ThreeByThree, ..Architecture::default() });
+    let network = ResNet::new(&weights, Architecture { stem: Stem::ThreeByThree, pool: false, ..Architecture::default() });
 
     let trace = network.explain(&input, &Rules::new(Preset::Exact, Split::Half), None);
     assert_eq!(trace.relevance["conv1"].shape, [1, 3, 9, 9]);

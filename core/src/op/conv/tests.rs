@@ -1,4 +1,4 @@
-//! Golden vectors of the reference's layers (spec 1.15) and a naive double-precision convolution on odd shapes.
+//! Golden vectors of the reference implementation's layers and a naive double-precision convolution on odd shapes.
 
 extern crate std;
 
