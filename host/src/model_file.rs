@@ -4,7 +4,7 @@
 //! A model is read, not mapped: a mapped file that somebody truncates kills the process.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
@@ -40,7 +40,14 @@ impl ModelBytes {
         };
         let name = path.display().to_string();
         let unreadable = |e: std::io::Error| anyhow!("cannot read the model {name}: {e}");
-        let mut file = File::open(path).map_err(unreadable)?;
+        let mut file = File::open(path).map_err(|e| match e.kind() {
+            ErrorKind::NotFound => {
+                anyhow!(
+                    "there is no model {name}; check the path, or make one with `elucid import`"
+                )
+            }
+            _ => unreadable(e),
+        })?;
         let metadata = file.metadata().map_err(unreadable)?;
         if metadata.is_dir() {
             bail!("{name} is a folder, not a model; make a model with `elucid import`");

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::outputs::{DEMO_NAME, DEMO_PHOTO, Input, inputs, paths};
 use super::say::say;
-use super::{Rules, line, named};
+use super::{Reported, Rules, line, named};
 use crate::engine::{Engine, Method, Threads, explain_error, ledger_entries};
 use crate::model_file::ModelBytes;
 use crate::photo::Photo;
@@ -164,7 +164,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         method,
         colors,
     };
-    let bar = progress(inputs.len());
+    let count = inputs.len();
+    let bar = progress(count);
     let jobs = inputs
         .into_iter()
         .zip(pictures)
@@ -174,8 +175,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     bar.finish_and_clear();
     match failed {
         0 => Ok(()),
-        1 => bail!("1 picture could not be explained"),
-        n => bail!("{n} pictures could not be explained"),
+        // Its line was printed where it happened.
+        1 if count == 1 => Err(Reported.into()),
+        n => bail!("{n} of {count} pictures could not be explained"),
     }
 }
 
@@ -260,7 +262,6 @@ impl Job<'_> {
         let mut failed = 0;
         let mut complain = |bar: &ProgressBar, name: &str, error: &anyhow::Error| {
             failed += 1;
-            bar.inc(1);
             let text = line(error);
             let place = if text.contains(name) {
                 String::new()
@@ -281,6 +282,7 @@ impl Job<'_> {
                 Ok(first) => first,
                 Err(error) => {
                     complain(bar, &name, &error);
+                    bar.inc(1);
                     continue;
                 }
             };
@@ -289,6 +291,7 @@ impl Job<'_> {
                 Ok(explainer) => explainer,
                 Err(error) => {
                     complain(bar, &name, &error);
+                    bar.inc(1);
                     continue;
                 }
             };
@@ -598,19 +601,26 @@ fn print_ledger(report: &Report, lines: &[Line]) {
             l.unexplained
         );
     }
-    if let Some(worst) = &report.worst_step {
-        let lost = worst.relevance_in - worst.relevance_out;
-        let share = if report.relevance_in == 0.0 {
-            0.0
-        } else {
-            100.0 * lost / report.relevance_in
-        };
-        say!(
-            "\n  worst step: {} of {} lost {lost:.3e}, {share:.4} % of the start",
-            worst.act,
-            worst.node
-        );
-    }
+    let Some(worst) = &report.worst_step else {
+        return;
+    };
+    let lost = worst.relevance_in - worst.relevance_out;
+    let share = if report.relevance_in == 0.0 {
+        0.0
+    } else {
+        lost / report.relevance_in
+    };
+    let judgement = if share.abs() <= TOLERANCE {
+        " (rounding)"
+    } else {
+        ""
+    };
+    say!(
+        "\n  worst step: {} of {} lost {lost:.3e}, {:.4} % of the start{judgement}",
+        worst.act,
+        worst.node,
+        100.0 * share
+    );
 }
 
 /// A picture of an already normalised input: each channel stretched to its own range.

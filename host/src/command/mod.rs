@@ -9,9 +9,11 @@ mod outputs;
 mod plan;
 mod say;
 
+use std::fmt;
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail};
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use elucid_core::plan::Memory;
 use elucid_core::rule::{Composite, Split};
@@ -48,7 +50,11 @@ enum Command {
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return usage(&error),
+    };
+    let outcome = match command {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
@@ -59,10 +65,45 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("elucid: {}", line(&error));
+            if !error.is::<Reported>() {
+                eprintln!("elucid: {}", line(&error));
+            }
             ExitCode::FAILURE
         }
     }
+}
+
+/// A failure that was reported where it happened.
+#[derive(Debug)]
+struct Reported;
+
+impl fmt::Display for Reported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("reported above")
+    }
+}
+
+impl std::error::Error for Reported {}
+
+/// Help and version go to standard output as they are; wrong usage becomes one line.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // Nobody reads on: nothing to be done.
+        let _ = error.print();
+        return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+    }
+    let text = error.render().to_string();
+    let what = text.split("\n\nUsage").next().unwrap_or(&text);
+    let what = what
+        .split("\n\nFor more information")
+        .next()
+        .unwrap_or(what);
+    let words: Vec<&str> = what
+        .trim_start_matches("error: ")
+        .split_whitespace()
+        .collect();
+    eprintln!("elucid: {}; try `elucid --help`", words.join(" "));
+    ExitCode::from(2)
 }
 
 /// An error with its causes on one line.
