@@ -291,7 +291,8 @@ impl Scheduler<'_, '_> {
             (step.out, step.accumulate) = self.target(skip)?;
             return self.push(step);
         }
-        if !reads_image(self.model, source) {
+        // The first convolution sees ones instead of the image.
+        if !(matches!(node.op, Op::Conv(_)) && reads_image(self.model, source)) {
             step.ins[0] = self.activation(source);
         }
         step.ins[1] = relevance;
