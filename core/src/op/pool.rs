@@ -1,6 +1,6 @@
 //! Max pool and global average pool, with their relevance.
 
-use crate::graph::Pool;
+use crate::graph::{PANEL, Pool};
 use crate::op::{Context, LEAST_Z, Sinks};
 use crate::rule::{Dead, PoolRule};
 use crate::shape::Shape;
@@ -76,8 +76,18 @@ pub fn max_relevance(
         out.fill(0.0);
     }
     let geometry = match rule {
+        PoolRule::Winner => {
+            cx.isa.run(Winner {
+                p,
+                shapes,
+                a,
+                r,
+                out,
+            });
+            return Sinks::default();
+        }
         PoolRule::StrideAverage => (p.stride, p.stride, 0),
-        PoolRule::WindowAverage | PoolRule::Winner => (p.kernel, p.stride, p.pad),
+        PoolRule::WindowAverage => (p.kernel, p.stride, p.pad),
     };
     let (input, output) = shapes;
     let c = input.c as usize;
@@ -85,20 +95,6 @@ pub fn max_relevance(
     for (index, at) in outputs(output) {
         let r = &r[index * c..][..c];
         let cells = window(geometry, input, at);
-        if rule == PoolRule::Winner {
-            for (channel, &r) in r.iter().enumerate().filter(|(_, r)| **r != 0.0) {
-                let mut best: Option<usize> = None;
-                for cell in cells.clone().map(|pixel| pixel * c + channel) {
-                    if best.is_none_or(|b| a[cell] > a[b]) {
-                        best = Some(cell);
-                    }
-                }
-                if let Some(cell) = best {
-                    out[cell] += r;
-                }
-            }
-            continue;
-        }
         let count = match rule {
             PoolRule::WindowAverage => usize::from(p.kernel) * usize::from(p.kernel),
             PoolRule::StrideAverage | PoolRule::Winner => cells.clone().count().max(1),
@@ -125,6 +121,47 @@ pub fn max_relevance(
         }
     }
     sinks
+}
+
+/// Adds each output's relevance to the first maximum of its window.
+struct Winner<'a> {
+    p: &'a Pool,
+    shapes: (Shape, Shape),
+    a: &'a [f32],
+    r: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl Task for Winner<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) {
+        let (input, output) = self.shapes;
+        let c = input.c as usize;
+        for (index, at) in outputs(output) {
+            let cells = window((self.p.kernel, self.p.stride, self.p.pad), input, at);
+            let Some(first) = cells.clone().next() else {
+                continue;
+            };
+            for start in (0..c).step_by(PANEL) {
+                let width = PANEL.min(c - start);
+                let (mut best, mut place) = ([f32::NEG_INFINITY; PANEL], [first as u32; PANEL]);
+                for pixel in cells.clone() {
+                    let a = &self.a[pixel * c + start..][..width];
+                    for ((best, place), &a) in best.iter_mut().zip(&mut place).zip(a) {
+                        let more = a > *best;
+                        *place = if more { pixel as u32 } else { *place };
+                        *best = if more { a } else { *best };
+                    }
+                }
+                let r = &self.r[index * c + start..][..width];
+                for (channel, (&r, &place)) in (start..).zip(r.iter().zip(&place)) {
+                    self.out[place as usize * c + channel] += r;
+                }
+            }
+        }
+    }
 }
 
 /// Global average, `[h, w, c] -> [c]`.
