@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use elucid_core::audit::{Ledger, TOLERANCE};
+use elucid_core::audit::Ledger;
 use elucid_core::backend::Backend;
 use elucid_core::explain::Explainer;
 use elucid_core::op::head::{Seed, probability};
@@ -15,10 +15,9 @@ use elucid_core::rule::{Init, Target};
 use elucid_core::{Error, Model, Shape, heat};
 use image::{ImageFormat, RgbImage};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
 
 use super::outputs::{DEMO_NAME, DEMO_PHOTO, Input, inputs, paths};
-use super::say::say;
+use super::report::{Line, Report, Sinks, short};
 use super::{Reported, Rules, line, named};
 use crate::engine::{Engine, Method, Threads, explain_error, ledger_entries};
 use crate::model_file::ModelBytes;
@@ -72,57 +71,6 @@ pub struct Arguments {
     /// Print one JSON object per picture
     #[arg(long)]
     json: bool,
-}
-
-/// What is printed of one explanation.
-#[derive(Serialize)]
-struct Report {
-    image: String,
-    class_index: u32,
-    class_name: Option<String>,
-    probability: f32,
-    target_index: u32,
-    target_name: Option<String>,
-    target_probability: f32,
-    relevance_in: f64,
-    relevance_sum: f64,
-    conservation_error: f64,
-    sinks: Sinks,
-    balanced: bool,
-    forward_ms: f64,
-    explain_ms: f64,
-    arena_bytes: usize,
-    backend: String,
-    preset: String,
-    split: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    picture: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    map: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    worst_step: Option<Line>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    audit: Option<Vec<Line>>,
-}
-
-#[derive(Serialize)]
-struct Sinks {
-    eps: f64,
-    dead: f64,
-    redistributed: f64,
-}
-
-/// A line of the ledger.
-#[derive(Clone, Serialize)]
-struct Line {
-    act: String,
-    node: String,
-    relevance_in: f64,
-    relevance_out: f64,
-    eps: f64,
-    dead: f64,
-    redistributed: f64,
-    unexplained: f64,
 }
 
 /// A picture ready for the network.
@@ -298,7 +246,7 @@ impl Job<'_> {
             let mut next = Some((name, first));
             while let Some((name, image)) = next {
                 match self.explain(&mut explainer, &image) {
-                    Ok(report) => bar.suspend(|| self.print(&report)),
+                    Ok(report) => bar.suspend(|| report.print(self.arguments.json)),
                     Err(error) => complain(bar, &name, &error),
                 }
                 bar.inc(1);
@@ -471,16 +419,13 @@ impl Job<'_> {
                 &stretched
             }
         };
-        let name = |name: &Option<String>, index: u32| {
-            name.clone().unwrap_or_else(|| format!("class {index}"))
-        };
         let mut caption = format!(
             "{}  {:.1} %",
-            name(&report.target_name, report.target_index),
+            report.target(),
             100.0 * report.target_probability
         );
         if report.target_index != report.class_index {
-            let predicted = name(&report.class_name, report.class_index);
+            let predicted = report.predicted();
             caption = format!(
                 "{caption} (predicted: {predicted} {:.1} %)",
                 100.0 * report.probability
@@ -514,113 +459,6 @@ impl Job<'_> {
             Ok(file.write_all(png.get_ref())?)
         })
     }
-
-    fn print(&self, report: &Report) {
-        if self.arguments.json {
-            match serde_json::to_string(report) {
-                Ok(text) => say!("{text}"),
-                Err(error) => eprintln!("elucid: {error}"),
-            }
-            return;
-        }
-        let name = |name: &Option<String>, index: u32| {
-            name.clone().unwrap_or_else(|| format!("class {index}"))
-        };
-        let said = name(&report.class_name, report.class_index);
-        say!(
-            "{}: {said}, {:.1} %",
-            report.image,
-            100.0 * report.probability
-        );
-        if report.target_index != report.class_index {
-            let target = name(&report.target_name, report.target_index);
-            say!(
-                "  explained class  {target}, {:.1} %",
-                100.0 * report.target_probability
-            );
-        }
-        say!(
-            "  relevance        {} in, {} in the map (error {:.1e})",
-            short(report.relevance_in),
-            short(report.relevance_sum),
-            report.conservation_error
-        );
-        say!(
-            "  time             forward {:.1} ms, explanation {:.1} ms",
-            report.forward_ms,
-            report.explain_ms
-        );
-        for (what, path) in [("picture", &report.picture), ("map", &report.map)] {
-            if let Some(path) = path {
-                say!("  {what:<16} {path}");
-            }
-        }
-        if let Some(lines) = &report.audit {
-            print_ledger(report, lines);
-        }
-        if !report.balanced {
-            eprintln!(
-                "elucid: {}: a step of the ledger does not balance to {TOLERANCE:.0e}; run with --audit to see which",
-                report.image
-            );
-        }
-    }
-}
-
-/// Four significant digits without a long tail of zeros.
-fn short(v: f64) -> String {
-    if v != 0.0 && !(1e-3..1e5).contains(&v.abs()) {
-        format!("{v:.3e}")
-    } else {
-        format!("{v:.4}")
-    }
-}
-
-fn print_ledger(report: &Report, lines: &[Line]) {
-    say!(
-        "\n  {:<10} {:<22} {:>13} {:>13} {:>11} {:>11} {:>13} {:>12}",
-        "step",
-        "node",
-        "in",
-        "out",
-        "eps",
-        "dead",
-        "redistributed",
-        "unexplained"
-    );
-    for l in lines {
-        say!(
-            "  {:<10} {:<22} {:>13.6e} {:>13.6e} {:>11.3e} {:>11.3e} {:>13.3e} {:>12.2e}",
-            l.act,
-            l.node,
-            l.relevance_in,
-            l.relevance_out,
-            l.eps,
-            l.dead,
-            l.redistributed,
-            l.unexplained
-        );
-    }
-    let Some(worst) = &report.worst_step else {
-        return;
-    };
-    let lost = worst.relevance_in - worst.relevance_out;
-    let share = if report.relevance_in == 0.0 {
-        0.0
-    } else {
-        lost / report.relevance_in
-    };
-    let judgement = if share.abs() <= TOLERANCE {
-        " (rounding)"
-    } else {
-        ""
-    };
-    say!(
-        "\n  worst step: {} of {} lost {lost:.3e}, {:.4} % of the start{judgement}",
-        worst.act,
-        worst.node,
-        100.0 * share
-    );
 }
 
 /// A picture of an already normalised input: each channel stretched to its own range.

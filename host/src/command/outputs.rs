@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 /// Where the bundled photo comes from.
-pub const DEMO_PHOTO: &[u8] = include_bytes!("../../demo/photos/demo.jpg");
+pub const DEMO_PHOTO: &[u8] = include_bytes!("../../demo/photos/sunflower.jpg");
 /// Its name.
-pub const DEMO_NAME: &str = "demo.jpg";
+pub const DEMO_NAME: &str = "sunflower.jpg";
 
 /// Endings of files that a folder is searched for.
 const PICTURES: [&str; 5] = ["jpg", "jpeg", "png", "webp", "npy"];
