@@ -40,7 +40,8 @@ impl<'p, B: Backend> Explainer<'p, B> {
     /// Runs the network on a normalised image `[h, w, 3]`.
     ///
     /// # Errors
-    /// [`Error::Length`] for an image of another size, or the backend's.
+    /// [`Error::Length`] for an image of another size, [`Error::NotFinite`] for one with NaN or infinity, or the
+    /// backend's.
     pub fn forward(&mut self, image: &[f32]) -> Result<(), B::Error> {
         let (need, have) = (u64::from(self.plan.image().len), image.len() as u64);
         if need != have {
@@ -50,6 +51,10 @@ impl<'p, B: Backend> Explainer<'p, B> {
                 have,
             }
             .into());
+        }
+        // A NaN would vanish in the first ReLU and leave a plausible lie.
+        if !image.iter().fold(true, |sound, v| sound & v.is_finite()) {
+            return Err(Error::NotFinite.into());
         }
         self.ready = false;
         self.backend.audit(false);

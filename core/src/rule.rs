@@ -60,6 +60,7 @@ pub enum Split {
 
 /// How one addition is split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Share {
     /// All to the residual branch.
     Residual,

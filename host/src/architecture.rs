@@ -104,7 +104,12 @@ fn inspect(checkpoint: &Checkpoint, pool: Option<bool>) -> Result<Resnet> {
         let blocks = (0..)
             .take_while(|&b| shape(&name(b, "conv1")).is_some())
             .count() as u32;
-        padded |= (s > 0 || width != out) && shape(&name(0, "downsample.0")).is_none();
+        // Nothing of a projection in the first block that needs one: its shortcut has no parameters.
+        let prefix = format!("layer{}.0.downsample.", s + 1);
+        let projects = checkpoint.tensors.keys().any(|k| k.starts_with(&prefix));
+        padded |= (s > 0 || width != out) && !projects && width <= out;
+        // The two convolutions of a basic block agree, or the import will say which doesn't.
+        let mid = if block == Block::Basic { out } else { mid };
         *stage = Stage {
             blocks,
             mid: mid as u32,

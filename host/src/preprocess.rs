@@ -118,7 +118,7 @@ fn parse(text: &str) -> Result<Preprocess> {
         // The first line of the message says what; where stands in the rest.
         let line = e
             .span()
-            .map_or(1, |s| text[..s.start].lines().count().max(1));
+            .map_or(1, |s| 1 + text[..s.start].matches('\n').count());
         anyhow::anyhow!(
             "line {line}: {}",
             e.message().lines().next().unwrap_or_default()

@@ -121,6 +121,7 @@ pub enum Content {
 
 /// A tensor of the schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Value {
     /// What it holds.
     pub content: Content,

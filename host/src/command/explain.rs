@@ -355,10 +355,10 @@ impl Job<'_> {
             image: ready.input.name(),
             class_index: seed.predicted,
             class_name: self.class_name(seed.predicted),
-            probability: probability(logits, seed.predicted as usize),
+            probability: probability(logits, seed.predicted as usize).into(),
             target_index: seed.target,
             target_name: self.class_name(seed.target),
-            target_probability: seed.probability,
+            target_probability: seed.probability.into(),
             relevance_in: start,
             relevance_sum: sum,
             conservation_error: if start == 0.0 {
