@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The test command: installs what the tests need besides rustup's toolchain and a C compiler, then runs everything.
+# The test command: installs what the tests need besides rustup's toolchain and a C and C++ compiler, then runs everything.
 # `tests/run.sh STAGE...` runs some stages only.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,18 +11,22 @@ say() { printf '\n== %s\n' "$*"; }
 
 install() {
     say "libclang, for bindgen"
-    if ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* >/dev/null 2>&1 || [ -n "${LIBCLANG_PATH:-}" ]; then
+    local found="${LIBCLANG_PATH:-}" pattern
+    for pattern in /usr/lib/llvm-*/lib /usr/lib/*-linux-gnu /usr/lib /usr/lib64 /usr/local/lib; do
+        found+=$(compgen -G "$pattern/libclang.so*" || true)$(compgen -G "$pattern/libclang-[0-9]*.so*" || true)
+    done
+    if [ -n "$found" ] && command -v c++ >/dev/null; then
         echo "found"
         return
     fi
     if ! command -v apt-get >/dev/null; then
-        echo "libclang is missing; install it (Debian: libclang-dev, Fedora: clang-devel) or set LIBCLANG_PATH" >&2
+        echo "libclang or a C++ compiler is missing; install them (Debian: libclang-dev g++, Fedora: clang-devel gcc-c++)" >&2
         exit 1
     fi
     local as_root=()
     [ "$(id -u)" -eq 0 ] || as_root=(sudo)
     "${as_root[@]}" apt-get update -qq
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq libclang-dev
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq libclang-dev g++
 }
 
 style() {

@@ -213,7 +213,7 @@ impl fmt::Display for Error {
             } => {
                 write!(
                     f,
-                    "node {node} cannot take an input of {h} x {w} x {c}; give a larger or matching image"
+                    "node {node} cannot take an input of {h} x {w} x {c}; give an image of another size"
                 )
             }
             Error::Capacity { buffer, need, have } => {

@@ -48,14 +48,26 @@ pub struct Grid {
 pub struct Tile<'a> {
     base: *mut f32,
     stride: usize,
-    /// Rows of the tile.
-    pub rows: Range<usize>,
-    /// Columns of the tile.
-    pub cols: Range<usize>,
+    rows: Range<usize>,
+    cols: Range<usize>,
     life: PhantomData<&'a mut [f32]>,
 }
 
 impl Tile<'_> {
+    /// Rows of the tile, counted in the whole matrix.
+    #[inline(always)]
+    #[must_use]
+    pub fn rows(&self) -> Range<usize> {
+        self.rows.clone()
+    }
+
+    /// Columns of the tile, counted in the whole matrix.
+    #[inline(always)]
+    #[must_use]
+    pub fn cols(&self) -> Range<usize> {
+        self.cols.clone()
+    }
+
     /// The tile's part of row `row` (counted in the whole matrix).
     ///
     /// # Panics
@@ -63,7 +75,7 @@ impl Tile<'_> {
     #[inline(always)]
     pub fn row(&mut self, row: usize) -> &mut [f32] {
         assert!(self.rows.contains(&row));
-        // SAFETY: `row` lies in `self.rows` and `self.cols` within the matrix (both are cut from the grid by `tiles`),
+        // SAFETY: `row` lies in `self.rows` and `self.cols` within the matrix (private, cut from the grid by `tiles`),
         // whose exclusive borrow outlives the tile. Tiles of one grid don't overlap and each is claimed once, and
         // `&mut self` keeps two rows of one tile from being lent at once.
         unsafe {
@@ -184,8 +196,8 @@ mod tests {
             };
             tiles(pool, &mut out, grid, &mut scratch, &|mut tile, piece| {
                 piece.fill(1.0);
-                for row in tile.rows.clone() {
-                    let first = tile.cols.start;
+                for row in tile.rows() {
+                    let first = tile.cols().start;
                     for (i, v) in tile.row(row).iter_mut().enumerate() {
                         *v += (row * 11 + first + i) as f32;
                     }

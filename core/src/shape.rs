@@ -12,7 +12,7 @@ pub struct Shape {
     pub c: u32,
 }
 
-/// More elements than any activation here may have (4 Gi f32 would not fit in a [`u32`] offset).
+/// More elements than any activation here may have (offsets are [`u32`], and this leaves room for arenas).
 const MAX_ELEMENTS: u64 = 1 << 30;
 
 impl Shape {

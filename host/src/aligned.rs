@@ -1,5 +1,6 @@
 //! Memory at multiples of 64 bytes, as model files and arenas want it.
 
+use anyhow::{Result, anyhow};
 use bytemuck::{Pod, Zeroable};
 
 /// One cache line.
@@ -15,20 +16,42 @@ pub struct Aligned {
 
 impl Aligned {
     /// This many zero bytes. The system provides them when they are first touched.
-    #[must_use]
-    pub fn zeroed(bytes: usize) -> Self {
-        Self {
-            lines: bytemuck::zeroed_vec(bytes.div_ceil(64)),
+    ///
+    /// # Errors
+    /// If the system refuses that much memory.
+    pub fn zeroed(bytes: usize) -> Result<Self> {
+        let lines = bytemuck::allocation::try_zeroed_slice_box(bytes.div_ceil(64)).map_err(|()| {
+            anyhow!("{:.1} GB of memory are needed and the system refuses them; use a smaller image, or --memory block", bytes as f64 / 1e9)
+        })?;
+        Ok(Self {
+            lines: lines.into_vec(),
             bytes,
+        })
+    }
+
+    /// No memory.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            lines: Vec::new(),
+            bytes: 0,
         }
     }
 
     /// A copy of `bytes`.
     #[must_use]
     pub fn copy_of(bytes: &[u8]) -> Self {
-        let mut memory = Self::zeroed(bytes.len());
+        let mut memory = Self {
+            lines: vec![Line::zeroed(); bytes.len().div_ceil(64)],
+            bytes: bytes.len(),
+        };
         memory.bytes_mut().copy_from_slice(bytes);
         memory
+    }
+
+    /// Forgets the bytes from `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        self.bytes = self.bytes.min(len);
     }
 
     /// The bytes.

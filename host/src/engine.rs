@@ -118,7 +118,7 @@ pub fn explain_error(model: &Model<'_>, error: Error) -> anyhow::Error {
                 _ => String::new(),
             };
             anyhow!(
-                "layer {}{wanted} cannot take {h} x {w} pixels of {c} channels; give a larger image, or import the weights with the right --arch",
+                "layer {}{wanted} cannot take {h} x {w} pixels of {c} channels; give an image of another size, or import the weights with the right --arch",
                 model.node_name(id)
             )
         }
@@ -151,7 +151,7 @@ impl<'m> Engine<'m> {
             model,
             threads,
             plan: PlanMemory::new(model),
-            arena: Aligned::zeroed(0),
+            arena: Aligned::empty(),
         }
     }
 
@@ -180,7 +180,9 @@ impl<'m> Engine<'m> {
         let plan = self.plan.plan(self.model, &options)?;
         let bytes = plan.arena() * size_of::<f32>();
         if self.arena.bytes().len() < bytes {
-            self.arena = Aligned::zeroed(bytes);
+            // The old one first: both may not fit.
+            self.arena = Aligned::empty();
+            self.arena = Aligned::zeroed(bytes)?;
         }
         let cpu = Cpu::new(self.model, &plan, self.arena.floats_mut(), pool)?;
         Ok((plan, cpu))

@@ -107,21 +107,28 @@ impl Reader<'_> {
         let (mean, var) = (part("running_mean")?, part("running_var")?);
         let (gamma, beta) = (gamma?, beta?);
         if let Some(at) = var.iter().position(|&v| v + eps <= 0.0) {
-            self.wrong
-                .push(format!("{prefix}.running_var is negative at {at}"));
+            self.wrong.push(format!(
+                "{prefix}.running_var + eps is not positive at {at}"
+            ));
             return None;
         }
+        let range = f64::from(f32::MAX);
         let scale: Vec<f64> = gamma
             .iter()
             .zip(&var)
             .map(|(g, v)| g / (v + eps).sqrt())
             .collect();
-        let shift = beta
+        let shift: Vec<f64> = beta
             .iter()
             .zip(&mean)
             .zip(&scale)
             .map(|((b, m), s)| b - m * s)
             .collect();
+        if scale.iter().chain(&shift).any(|v: &f64| v.abs() > range) {
+            self.wrong
+                .push(format!("{prefix} scales beyond the range of f32"));
+            return None;
+        }
         Some((scale, shift))
     }
 

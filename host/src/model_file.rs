@@ -57,11 +57,19 @@ impl ModelBytes {
         let found = read_up_to(read, &mut start).map_err(unreadable)?;
         // A foreign file is named before its gigabytes are read.
         Header::decode(&start[..found]).map_err(|e| anyhow!("{name}: {e}"))?;
-        let size = usize::try_from(metadata.len())?;
-        let mut memory = Aligned::zeroed(size);
-        memory.bytes_mut()[..found].copy_from_slice(&start[..found]);
-        file.read_exact(&mut memory.bytes_mut()[found..])
-            .map_err(unreadable)?;
+        let memory = if metadata.is_file() {
+            let size = usize::try_from(metadata.len())?.max(found);
+            let mut memory = Aligned::zeroed(size)?;
+            memory.bytes_mut()[..found].copy_from_slice(&start[..found]);
+            let rest = read_up_to(file, &mut memory.bytes_mut()[found..]).map_err(unreadable)?;
+            memory.truncate(found + rest);
+            memory
+        } else {
+            // A pipe doesn't know its length.
+            let mut bytes = start[..found].to_vec();
+            file.read_to_end(&mut bytes).map_err(unreadable)?;
+            Aligned::copy_of(&bytes)
+        };
         Ok(Self { memory, name })
     }
 

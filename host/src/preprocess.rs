@@ -151,8 +151,8 @@ fn parse(text: &str) -> Result<Preprocess> {
         ("crop", found.crop[0]),
         ("crop", found.crop[1]),
     ] {
-        if !(1..=16_384).contains(&size) {
-            bail!("{name} must be 1 to 16384 pixels, not {size}");
+        if !(1..=8192).contains(&size) {
+            bail!("{name} must be 1 to 8192 pixels, not {size}");
         }
     }
     Ok(found)

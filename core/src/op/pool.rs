@@ -164,16 +164,21 @@ impl Task for Winner<'_> {
     }
 }
 
+/// The sum of one channel, in f64: a map may have millions of pixels.
+fn total(x: &[f32], channel: usize, channels: usize) -> f64 {
+    x.iter()
+        .skip(channel)
+        .step_by(channels)
+        .map(|&v| f64::from(v))
+        .sum()
+}
+
 /// Global average, `[h, w, c] -> [c]`.
 pub fn average_forward(input: Shape, x: &[f32], y: &mut [f32]) {
-    y.fill(0.0);
-    for pixel in x.chunks_exact(input.c as usize) {
-        for (y, &x) in y.iter_mut().zip(pixel) {
-            *y += x;
-        }
+    let (c, count) = (input.c as usize, input.pixels() as f64);
+    for (channel, y) in y.iter_mut().enumerate().take(c) {
+        *y = (total(x, channel, c) / count) as f32;
     }
-    let count = input.pixels() as f32;
-    y.iter_mut().for_each(|y| *y /= count);
 }
 
 /// Relevance of a global average's input: `a / (h w) * R / (mean + eps)`. Where the denominator vanishes, even shares or
@@ -193,7 +198,7 @@ pub fn average_relevance(
     }
     for (channel, &r) in r.iter().enumerate().take(c) {
         let cells = (channel..a.len()).step_by(c);
-        let total: f32 = cells.clone().map(|i| a[i]).sum();
+        let total = total(a, channel, c) as f32;
         let z = total / count + eps;
         if z > LEAST_Z {
             let s = r / z;

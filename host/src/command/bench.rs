@@ -24,6 +24,9 @@ pub struct Arguments {
     model: ModelChoice,
     #[command(flatten)]
     rules: Rules,
+    /// Where to compute
+    #[arg(long, default_value = "cpu", value_parser = ["cpu"])]
+    backend: String,
     /// Threads; 0 for all of the machine's
     #[arg(long, default_value_t = 1)]
     threads: usize,
@@ -126,7 +129,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         memory_mode: &arguments.rules.memory,
         preset: &arguments.rules.preset,
         split: &arguments.rules.split,
-        backend: "cpu",
+        backend: &arguments.backend,
         kernels: Isa::detect().name(),
         runs: arguments.runs,
     };

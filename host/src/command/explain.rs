@@ -16,7 +16,7 @@ use elucid_core::{Error, Model, Shape, heat};
 use image::{ImageFormat, RgbImage};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::outputs::{DEMO_NAME, DEMO_PHOTO, Input, inputs, paths};
+use super::outputs::{DEMO_NAME, DEMO_PHOTO, Input, inputs, paths, refuse_overwriting};
 use super::report::{Line, Report, Sinks, short};
 use super::{Reported, Rules, line, named};
 use crate::engine::{Engine, Method, Threads, explain_error, ledger_entries};
@@ -40,7 +40,7 @@ pub struct Arguments {
     #[arg(long, value_name = "out.npy|DIR/")]
     map: Option<PathBuf>,
     /// Make no picture
-    #[arg(long)]
+    #[arg(long, conflicts_with = "output")]
     no_picture: bool,
     /// Method
     #[arg(long, default_value = "lrp", value_parser = ["lrp"])]
@@ -103,6 +103,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             .map(Some)
             .collect();
     }
+    refuse_overwriting(&inputs, pictures.iter().chain(&maps).flatten())?;
     let threads = Threads::new(arguments.threads)?;
     let job = Job {
         arguments,

@@ -80,10 +80,19 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             let text = std::fs::read_to_string(path);
             let text =
                 text.with_context(|| format!("cannot read the class names {}", path.display()))?;
-            text.lines()
+            let names: Vec<String> = text
+                .trim_end()
+                .lines()
                 .map(|l| l.trim().to_owned())
-                .filter(|l| !l.is_empty())
-                .collect()
+                .collect();
+            if let Some(at) = names.iter().position(String::is_empty) {
+                bail!(
+                    "{}: line {} is empty; give one name per line",
+                    path.display(),
+                    at + 1
+                );
+            }
+            names
         }
     };
     let preprocess = preprocess::find(arguments.preprocess.as_deref(), &net)?;

@@ -18,14 +18,18 @@ use super::say::say;
 #[derive(Args)]
 pub struct Arguments {
     /// Model file; the bundled flower model if left out
+    #[arg(conflicts_with = "named")]
     model: Option<PathBuf>,
+    /// The same as MODEL
+    #[arg(long = "model", value_name = "M.elucid", id = "named")]
+    named: Option<PathBuf>,
     /// List every class
     #[arg(long)]
     classes: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let bytes = ModelBytes::open(arguments.model.as_deref())?;
+    let bytes = ModelBytes::open(arguments.model.as_deref().or(arguments.named.as_deref()))?;
     let model = bytes.parse()?;
     let (file, weights) = model.sizes();
     say!("{}", model.description());

@@ -26,7 +26,7 @@ use crate::synthetic;
 
 /// Shows which pixels made a network say what it said, with a ledger that no relevance was lost.
 #[derive(Parser)]
-#[command(name = "elucid", version, about, max_term_width = 100)]
+#[command(name = "elucid", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -156,10 +156,13 @@ impl Rules {
 #[derive(Args)]
 struct ModelChoice {
     /// Model file; the bundled flower model if left out
-    #[arg(long, value_name = "M.elucid")]
+    #[arg(value_name = "MODEL", conflicts_with_all = ["arch", "named"])]
     model: Option<std::path::PathBuf>,
+    /// The same as MODEL
+    #[arg(long = "model", value_name = "M.elucid", id = "named")]
+    named: Option<std::path::PathBuf>,
     /// Instead of a file: this network with random weights
-    #[arg(long, value_enum, conflicts_with = "model")]
+    #[arg(long, value_enum, conflicts_with = "named")]
     arch: Option<Published>,
     /// Precision of the random weights
     #[arg(long, value_enum, default_value_t = Precision::F16, requires = "arch")]
@@ -189,7 +192,7 @@ enum Precision {
 impl ModelChoice {
     fn open(&self) -> Result<ModelBytes> {
         let Some(arch) = self.arch else {
-            return ModelBytes::open(self.model.as_deref());
+            return ModelBytes::open(self.model.as_deref().or(self.named.as_deref()));
         };
         let depth = match arch {
             Published::Resnet18 => 18,

@@ -71,7 +71,7 @@ pub fn inputs(arguments: &[PathBuf]) -> Result<Vec<Input>> {
         }
         if found.is_empty() {
             bail!(
-                "no picture in {}; it must hold .jpg, .png, .webp or .npy files",
+                "no picture in {}; it must hold .jpg, .png, .webp or .npy files (.explained.png ones are skipped)",
                 path.display()
             );
         }
@@ -109,7 +109,7 @@ pub fn paths(
                 return single(path, ending, option);
             } else {
                 bail!(
-                    "{} pictures need a folder: {option} {} is not one; create it first (mkdir -p {1})",
+                    "{} pictures need a folder, but {option} {} is not one",
                     inputs.len(),
                     path.display()
                 );
@@ -153,6 +153,30 @@ fn single(path: &Path, ending: &str, option: &str) -> Result<Vec<PathBuf>> {
         );
     }
     Ok(vec![path.to_owned()])
+}
+
+/// Refuses results that would replace what is read.
+///
+/// # Errors
+/// If a result's path is an input's.
+pub fn refuse_overwriting<'p>(
+    inputs: &[Input],
+    results: impl Iterator<Item = &'p PathBuf>,
+) -> Result<()> {
+    let files = inputs.iter().filter_map(|input| match input {
+        Input::Demo => None,
+        Input::File(path) => path.canonicalize().ok(),
+    });
+    let read: HashSet<PathBuf> = files.collect();
+    for result in results {
+        if result.canonicalize().is_ok_and(|path| read.contains(&path)) {
+            bail!(
+                "{} would be overwritten by its own result; choose another place",
+                result.display()
+            );
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

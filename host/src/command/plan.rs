@@ -99,7 +99,7 @@ fn print(model: &Model<'_>, plan: &Plan<'_>) {
     say!("{}", model.description());
     let (arena, bound) = (plan.arena() * 4, plan.lower_bound() * 4);
     say!(
-        "image {} x {}: arena {} ({arena} bytes; no arena can be below {bound}), weights {}",
+        "image {} x {}: arena {} ({arena} bytes; no placement of this schedule can be below {bound}), weights {}",
         image.h,
         image.w,
         mebibytes(arena),

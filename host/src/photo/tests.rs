@@ -313,3 +313,19 @@ fn impossible_preprocessing_is_refused() {
         .contains("deviation [1.0, 0.0, 1.0]")
     );
 }
+
+#[test]
+fn jpegs_are_pillows_to_the_last_bit() {
+    // zlib.crc32(PIL.Image.open(FILE).convert("RGB").tobytes()), Pillow with libjpeg-turbo.
+    let photos: [(&[u8], u32); 2] = [
+        (
+            include_bytes!("../../demo/photos/sunflower.jpg"),
+            2873180313,
+        ),
+        (include_bytes!("../../demo/photos/dandelion.jpg"), 286121315),
+    ];
+    for (bytes, want) in photos {
+        let photo = Photo::decode(bytes, "photo").unwrap();
+        assert_eq!(crc32fast::hash(photo.rgb.as_raw()), want);
+    }
+}

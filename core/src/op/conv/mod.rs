@@ -184,7 +184,7 @@ impl Epilogue for Forward<'_> {
         if self.finish.relu {
             y = l.relu(y);
         }
-        let first = channel - tile.cols.start;
+        let first = channel - tile.cols().start;
         l.store_some(y, &mut tile.row(pixel)[first..first + width]);
     }
 }
@@ -213,7 +213,7 @@ impl Epilogue for Quotient<'_> {
         if dead {
             self.dead.store(true, Ordering::Relaxed);
         }
-        let first = channel - tile.cols.start;
+        let first = channel - tile.cols().start;
         l.store_some(s, &mut tile.row(pixel)[first..first + width]);
     }
 }

@@ -96,11 +96,11 @@ impl<W: Load, E: Epilogue, const PLUS: bool> Task for Product<'_, W, E, PLUS> {
         let (panels, _) = self.w.as_chunks::<PANEL>();
         let depth = self.c.taps() * self.c.ci as usize;
         let mut gather = Gather::new(self.window.taps());
-        let (mut next, end) = (self.tile.rows.start, self.tile.rows.end);
+        let (mut next, end) = (self.tile.rows().start, self.tile.rows().end);
         while next < end {
             next = self.window.fill(&mut gather, next, end);
-            let mut channel = self.tile.cols.start;
-            while channel < self.tile.cols.end {
+            let mut channel = self.tile.cols().start;
+            while channel < self.tile.cols().end {
                 let panel = &panels[channel / PANEL * depth..][..depth];
                 let out = (&mut self.tile, self.epilogue);
                 sweep::<L, W, E, PLUS>(lanes, self.rows, &gather, panel, channel, out);

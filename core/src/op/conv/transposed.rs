@@ -34,13 +34,13 @@ pub fn transposed(
             Weights::F32(w) => cx.isa.run(Turn {
                 c,
                 w,
-                channel: tile.cols.start,
+                channel: tile.cols().start,
                 panel,
             }),
             Weights::F16(w) => cx.isa.run(Turn {
                 c,
                 w,
-                channel: tile.cols.start,
+                channel: tile.cols().start,
                 panel,
             }),
         }
@@ -124,8 +124,8 @@ impl Task for Transposed<'_> {
         let (input, output) = self.shapes;
         let (stride, co) = (u32::from(self.c.stride), self.c.co as usize);
         let (first, last) = (
-            self.tile.rows.start as u32 / input.w,
-            self.tile.rows.end as u32 / input.w,
+            self.tile.rows().start as u32 / input.w,
+            self.tile.rows().end as u32 / input.w,
         );
         for (ry, rx) in (0..stride).flat_map(|ry| (0..stride).map(move |rx| (ry, rx))) {
             let residue = Residue::new(self.c, ry, rx);
@@ -145,7 +145,7 @@ impl Task for Transposed<'_> {
                 taps: residue.taps(),
             };
             let mut gather = Gather::new(residue.taps().len());
-            let channel = self.tile.cols.start;
+            let channel = self.tile.cols().start;
             for (y, x) in pixels {
                 gather.push((y * input.w + x) as usize, |t| {
                     residue
@@ -234,8 +234,8 @@ impl<W: Load> Narrow<'_, W> {
         let (stride, co, taps) = (u32::from(self.c.stride), self.c.co as usize, self.c.taps());
         let (weights, _) = self.w.as_chunks::<PANEL>();
         let (first, last) = (
-            self.tile.rows.start as u32 / input.w,
-            self.tile.rows.end as u32 / input.w,
+            self.tile.rows().start as u32 / input.w,
+            self.tile.rows().end as u32 / input.w,
         );
         for (ry, rx) in (0..stride).flat_map(|ry| (0..stride).map(move |rx| (ry, rx))) {
             let residue = Residue::new(self.c, ry, rx);
