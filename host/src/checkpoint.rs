@@ -123,12 +123,13 @@ impl Checkpoint {
             )
         };
         let mut file = PthTensors::new(path, None).map_err(broken)?;
-        for key in NESTED {
-            if !file.tensor_infos().is_empty() {
-                break;
-            }
-            // A key that isn't there is no error: the next one is tried, and an empty file is reported by the caller.
-            if let Ok(nested) = PthTensors::new(path, Some(key)) {
+        // Training scripts nest the state dict beside other things, tensors among them. A key that isn't there is no
+        // error: the next one is tried, and an empty file is reported by the caller.
+        for nested in NESTED
+            .iter()
+            .filter_map(|key| PthTensors::new(path, Some(key)).ok())
+        {
+            if nested.tensor_infos().len() > file.tensor_infos().len() {
                 file = nested;
             }
         }

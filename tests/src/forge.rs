@@ -58,7 +58,22 @@ impl Graph {
     }
 
     /// Adds a square convolution with "same" padding, channels in and out, kernel and stride; with a ReLU.
-    pub fn conv(&mut self, input: NodeId, (ci, co): (u32, u32), (kernel, stride): (u16, u16)) -> NodeId {
+    pub fn conv(&mut self, input: NodeId, channels: (u32, u32), size: (u16, u16)) -> NodeId {
+        self.convolution(input, channels, size, true)
+    }
+
+    /// The same without the ReLU.
+    pub fn bare_conv(&mut self, input: NodeId, channels: (u32, u32), size: (u16, u16)) -> NodeId {
+        self.convolution(input, channels, size, false)
+    }
+
+    fn convolution(
+        &mut self,
+        input: NodeId,
+        (ci, co): (u32, u32),
+        (kernel, stride): (u16, u16),
+        relu: bool,
+    ) -> NodeId {
         let mut conv = Conv {
             ci,
             co,
@@ -69,7 +84,7 @@ impl Graph {
             weight: 0,
             scale: NONE,
             shift: NONE,
-            relu: true,
+            relu,
         };
         conv.weight = self.tensor(conv.stored());
         self.push(Op::Conv(conv), [input, NONE])
@@ -121,7 +136,11 @@ pub fn hollow(net: &Resnet) -> Vec<u8> {
         }
         Role::NormScale | Role::NormShift | Role::Bias => (Dtype::F32, co as usize),
     };
-    let blobs: Vec<(Dtype, usize)> = blueprint.tensors.iter().map(|t| blob(t.role, t.dims)).collect();
+    let blobs: Vec<(Dtype, usize)> = blueprint
+        .tensors
+        .iter()
+        .map(|t| blob(t.role, t.dims))
+        .collect();
     let size = |&(dtype, len): &(Dtype, usize)| dtype.size() * len;
     let largest = blobs.iter().map(size).max().unwrap_or(0);
 

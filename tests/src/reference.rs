@@ -41,7 +41,12 @@ pub enum Split {
 
 impl Split {
     /// All four, in the order above.
-    pub const ALL: [Self; 4] = [Self::Ratio, Self::Half, Self::ProjectionRatio, Self::ProjectionHalf];
+    pub const ALL: [Self; 4] = [
+        Self::Ratio,
+        Self::Half,
+        Self::ProjectionRatio,
+        Self::ProjectionHalf,
+    ];
 
     /// The name in the official code and in the golden files.
     pub fn official_name(self) -> &'static str {
@@ -100,8 +105,18 @@ impl Rules {
     /// The rules of `preset`, with blocks split by `split`.
     pub fn new(preset: Preset, split: Split) -> Self {
         match preset {
-            Preset::Paper => Self { split, pool: Pool::HalfAverage, dead: Dead::Sink, eps: 1e-5 },
-            Preset::Exact => Self { split, pool: Pool::Winner, dead: Dead::Redistribute, eps: 0.0 },
+            Preset::Paper => Self {
+                split,
+                pool: Pool::HalfAverage,
+                dead: Dead::Sink,
+                eps: 1e-5,
+            },
+            Preset::Exact => Self {
+                split,
+                pool: Pool::Winner,
+                dead: Dead::Redistribute,
+                eps: 0.0,
+            },
         }
     }
 }
@@ -140,7 +155,12 @@ pub struct Architecture {
 impl Default for Architecture {
     /// torchvision's ResNet.
     fn default() -> Self {
-        Self { stem: Stem::SevenBySeven, pool: true, stride_on: StrideOn::ThreeByThree, bn_eps: 1e-5 }
+        Self {
+            stem: Stem::SevenBySeven,
+            pool: true,
+            stride_on: StrideOn::ThreeByThree,
+            bn_eps: 1e-5,
+        }
     }
 }
 
@@ -174,24 +194,43 @@ pub struct Trace {
 impl<'a> ResNet<'a> {
     /// A network over `weights`.
     pub fn new(weights: &'a Tensors, architecture: Architecture) -> Self {
-        Self { weights, architecture }
+        Self {
+            weights,
+            architecture,
+        }
     }
 
     /// Classifies `image` (`[1, 3, H, W]`, normalised) and propagates the probability of `target`, or of the most
     /// probable class, back to its pixels.
     pub fn explain(&self, image: &Tensor, rules: &Rules, target: Option<usize>) -> Trace {
-        let Architecture { stem, pool, bn_eps, .. } = self.architecture;
+        let Architecture {
+            stem, pool, bn_eps, ..
+        } = self.architecture;
         let mut output = BTreeMap::new();
         let mut relevance = BTreeMap::new();
         let mut ratio = BTreeMap::new();
 
         // Forward.
         let conv1 = self.weights.get("conv1.weight");
-        let (kernel, stride) = if stem == Stem::SevenBySeven { (7, 2) } else { (3, 1) };
-        assert_eq!(conv1.shape[2], kernel, "the stem's kernel and the architecture disagree");
+        let (kernel, stride) = if stem == Stem::SevenBySeven {
+            (7, 2)
+        } else {
+            (3, 1)
+        };
+        assert_eq!(
+            conv1.shape[2], kernel,
+            "the stem's kernel and the architecture disagree"
+        );
         let x = layer::conv2d(image, conv1, self.optional("conv1.bias"), stride);
         let part = |part: &str| self.weights.get(&format!("bn1.{part}"));
-        let x = layer::batch_norm(&x, part("weight"), part("bias"), part("running_mean"), part("running_var"), bn_eps);
+        let x = layer::batch_norm(
+            &x,
+            part("weight"),
+            part("bias"),
+            part("running_mean"),
+            part("running_var"),
+            bn_eps,
+        );
         let stem_output = layer::relu(&x);
         let mut x = stem_output.clone();
         output.insert("relu".to_owned(), x.clone());
@@ -209,9 +248,18 @@ impl<'a> ResNet<'a> {
         let mean = layer::global_average_pool(&x);
         output.insert("avgpool".to_owned(), mean.clone());
         let features = Tensor::new(&[1, mean.data.len()], mean.data);
-        let head = if self.weights.contains("fc.weight") { "fc" } else { "linear" };
+        let head = if self.weights.contains("fc.weight") {
+            "fc"
+        } else {
+            "linear"
+        };
         let head_weight = self.weights.get(&format!("{head}.weight"));
-        let logits = layer::linear(&features, head_weight, self.optional(&format!("{head}.bias"))).data;
+        let logits = layer::linear(
+            &features,
+            head_weight,
+            self.optional(&format!("{head}.bias")),
+        )
+        .data;
         let softmax = layer::softmax(&logits);
 
         // Backward.
@@ -240,7 +288,15 @@ impl<'a> ResNet<'a> {
         for (i, v) in r.data.iter().enumerate() {
             map[i % pixels] += v;
         }
-        Trace { logits, softmax, target, map, relevance, ratio, output }
+        Trace {
+            logits,
+            softmax,
+            target,
+            map,
+            relevance,
+            ratio,
+            output,
+        }
     }
 
     /// The blocks in forward order with their names, `layer1.0` first. The first block of every stage but the first

@@ -137,11 +137,18 @@ impl Explanation {
     /// Panics unless the ledger tells the whole story: every step balances, the steps add up, and what the map lacks lies
     /// in the sinks, all to 1e-5 of the start.
     pub fn check_ledger(&self, what: &str) {
-        assert!(self.balances, "{what}: a step of the ledger doesn't balance: {:?}", self.entries);
+        assert!(
+            self.balances,
+            "{what}: a step of the ledger doesn't balance: {:?}",
+            self.entries
+        );
         let start = f64::from(self.seed.relevance);
         let limit = 1e-5 * start.abs();
         let unexplained: f64 = self.entries.iter().map(Entry::unexplained).sum();
-        assert!(unexplained.abs() <= limit, "{what}: the steps leave {unexplained:e} of {start:e} unexplained");
+        assert!(
+            unexplained.abs() <= limit,
+            "{what}: the steps leave {unexplained:e} of {start:e} unexplained"
+        );
         let found = self.sum() + self.sinks.eps + self.sinks.dead;
         assert!(
             (found - start).abs() <= limit,
@@ -194,7 +201,11 @@ impl Cpu {
 
 impl Subject for Cpu {
     fn name(&self) -> String {
-        format!("cpu, {:?}, {} threads", self.memory, self.threads.pool().threads())
+        format!(
+            "cpu, {:?}, {} threads",
+            self.memory,
+            self.threads.pool().threads()
+        )
     }
 
     fn explain(&self, model: &Model<'_>, image: &Image, run: &Run) -> Result<Explanation, String> {
@@ -203,7 +214,9 @@ impl Subject for Cpu {
             memory: self.memory,
         };
         let mut engine = Engine::new(model, &self.threads);
-        let mut explainer = engine.open(image.shape, method).map_err(|e| format!("{e:#}"))?;
+        let mut explainer = engine
+            .open(image.shape, method)
+            .map_err(|e| format!("{e:#}"))?;
         let mut entries = ledger_entries(explainer.plan());
         let mut ledger = Ledger::new(&mut entries);
         let wrong = |e: elucid_core::Error| e.to_string();

@@ -50,7 +50,9 @@ pub struct Case {
 impl Case {
     /// A case with torchvision's eps, f32 weights and the predicted class.
     pub fn new(name: &'static str, net: Resnet, image: (u32, u32)) -> Self {
-        let seed = name.bytes().fold(7, |seed, b| seed * 31 % 1_000_003 + u64::from(b));
+        let seed = name
+            .bytes()
+            .fold(7, |seed, b| seed * 31 % 1_000_003 + u64::from(b));
         Self {
             name,
             net,
@@ -65,7 +67,8 @@ impl Case {
 
     /// Draws weights and image.
     pub fn draw(&self) -> Drawn {
-        let mut checkpoint = synthetic::checkpoint(&self.net, self.seed).unwrap_or_else(|e| panic!("{e:#}"));
+        let mut checkpoint =
+            synthetic::checkpoint(&self.net, self.seed).unwrap_or_else(|e| panic!("{e:#}"));
         (self.edit)(&mut checkpoint);
         let options = Options {
             bn_eps: self.bn_eps,
@@ -73,12 +76,19 @@ impl Case {
             preprocess: preprocess::find(None, &self.net).expect("the default exists"),
             classes: Vec::new(),
         };
-        let bytes = import(&checkpoint, &self.net, &options).unwrap_or_else(|e| panic!("{}: {e:#}", self.name));
+        let bytes = import(&checkpoint, &self.net, &options)
+            .unwrap_or_else(|e| panic!("{}: {e:#}", self.name));
         let mut weights = Tensors::default();
         for (name, tensor) in &checkpoint.tensors {
             // Convolutions and the head are stored in half precision, vectors never.
             let rounded = self.half && tensor.shape.len() > 1;
-            let value = |v: &f32| f64::from(if rounded { f16::from_f32(*v).to_f32() } else { *v });
+            let value = |v: &f32| {
+                f64::from(if rounded {
+                    f16::from_f32(*v).to_f32()
+                } else {
+                    *v
+                })
+            };
             let data = tensor.data.iter().map(value).collect();
             weights.insert(name, Tensor::new(&tensor.shape, data));
         }
@@ -94,12 +104,21 @@ impl Case {
     /// returns the largest difference of a map.
     pub fn check(&self, subject: &dyn Subject) -> f64 {
         let drawn = self.draw();
-        let model = drawn.model.parse().unwrap_or_else(|e| panic!("{}: {e:#}", self.name));
+        let model = drawn
+            .model
+            .parse()
+            .unwrap_or_else(|e| panic!("{}: {e:#}", self.name));
         let mut largest = 0.0f64;
         for run in Run::all() {
             let target = self.target.map_or(Target::Predicted, Target::Class);
             let run = Run { target, ..run };
-            let what = format!("{}, {:?} {:?}, {}", self.name, run.preset, run.split, subject.name());
+            let what = format!(
+                "{}, {:?} {:?}, {}",
+                self.name,
+                run.preset,
+                run.split,
+                subject.name()
+            );
             let got = subject.explain(&model, &drawn.image, &run);
             let got = got.unwrap_or_else(|e| panic!("{what}: {e}"));
             let want = drawn.reference(&run);
@@ -109,7 +128,11 @@ impl Case {
                 check_exact(&got, &what);
             }
         }
-        println!("{}, {}: largest difference {largest:.1e}", self.name, subject.name());
+        println!(
+            "{}, {}: largest difference {largest:.1e}",
+            self.name,
+            subject.name()
+        );
         largest
     }
 }
@@ -142,17 +165,28 @@ impl Drawn {
 pub fn compare(got: &Explanation, want: &Trace, width: u32, what: &str) -> f64 {
     let logits = worst(&got.logits, &want.logits);
     assert!(logits.error <= LOGITS, "{what}: logits: {logits}");
-    assert_eq!(got.seed.target as usize, want.target, "{what}: explained class");
+    assert_eq!(
+        got.seed.target as usize, want.target,
+        "{what}: explained class"
+    );
     let map = worst(&got.map, &want.map);
     let at = (map.index / width as usize, map.index % width as usize);
-    assert!(map.error <= MAP, "{what}: map, row and column {at:?}: {map}");
+    assert!(
+        map.error <= MAP,
+        "{what}: map, row and column {at:?}: {map}"
+    );
     map.error
 }
 
 /// Panics unless relevance is conserved and nowhere negative.
 pub fn check_exact(got: &Explanation, what: &str) {
     let error = got.conservation_error();
-    assert!(error <= CONSERVATION, "{what}: {} of {} arrived, {error:.1e}", got.sum(), got.seed.relevance);
+    assert!(
+        error <= CONSERVATION,
+        "{what}: {} of {} arrived, {error:.1e}",
+        got.sum(),
+        got.seed.relevance
+    );
     let least = got.map.iter().copied().fold(f32::INFINITY, f32::min);
     assert!(least >= 0.0, "{what}: relevance {least:e}");
 }
@@ -178,7 +212,10 @@ fn architecture(net: &Resnet, bn_eps: f64) -> Architecture {
 
 /// A network of basic blocks with torchvision's stem: stem channels, then blocks and channels of each stage.
 pub fn basic(stem: u32, stages: &[(u32, u32)], classes: u32) -> Resnet {
-    let stages: Vec<_> = stages.iter().map(|&(blocks, width)| (blocks, width, width)).collect();
+    let stages: Vec<_> = stages
+        .iter()
+        .map(|&(blocks, width)| (blocks, width, width))
+        .collect();
     residual(Block::Basic, stem, &stages, classes)
 }
 

@@ -21,8 +21,16 @@ pub struct Tensor {
 impl Tensor {
     /// A tensor of `shape` holding `data`. Panics when their sizes disagree.
     pub fn new(shape: &[usize], data: Vec<f64>) -> Self {
-        assert_eq!(shape.iter().product::<usize>(), data.len(), "shape {shape:?} does not hold {} values", data.len());
-        Self { shape: shape.to_vec(), data }
+        assert_eq!(
+            shape.iter().product::<usize>(),
+            data.len(),
+            "shape {shape:?} does not hold {} values",
+            data.len()
+        );
+        Self {
+            shape: shape.to_vec(),
+            data,
+        }
     }
 
     /// A tensor of `shape` with `value` everywhere.
@@ -54,29 +62,44 @@ impl Tensors {
     pub fn load(path: impl AsRef<Path>) -> Self {
         let file = path.as_ref().display().to_string();
         let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{file}: {error}"));
-        let parsed = SafeTensors::deserialize(&bytes).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let parsed =
+            SafeTensors::deserialize(&bytes).unwrap_or_else(|error| panic!("{file}: {error}"));
         let mut by_name = BTreeMap::new();
         for (name, view) in parsed.iter() {
             if let Some(data) = widen(view.dtype(), view.data()) {
                 by_name.insert(name.to_owned(), Tensor::new(view.shape(), data));
             }
         }
-        Self { by_name, files: vec![file] }
+        Self {
+            by_name,
+            files: vec![file],
+        }
     }
 
     /// Reads and merges every `PREFIX*.safetensors` of a folder. Panics when there is none.
     pub fn load_parts(folder: impl AsRef<Path>, prefix: &str) -> Self {
         let folder = folder.as_ref();
-        let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let entries = std::fs::read_dir(folder)
+            .unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
         let mut all = Self::default();
         for entry in entries {
-            let path = entry.unwrap_or_else(|error| panic!("{}: {error}", folder.display())).path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let path = entry
+                .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+                .path();
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             if name.starts_with(prefix) && name.ends_with(".safetensors") {
                 all.merge(Self::load(&path));
             }
         }
-        assert!(!all.files.is_empty(), "no {prefix}*.safetensors in {}", folder.display());
+        assert!(
+            !all.files.is_empty(),
+            "no {prefix}*.safetensors in {}",
+            folder.display()
+        );
         all
     }
 
@@ -90,12 +113,17 @@ impl Tensors {
 
     /// Adds one tensor. Panics when the name is taken.
     pub fn insert(&mut self, name: &str, tensor: Tensor) {
-        assert!(self.by_name.insert(name.to_owned(), tensor).is_none(), "{name} occurs twice in {self}");
+        assert!(
+            self.by_name.insert(name.to_owned(), tensor).is_none(),
+            "{name} occurs twice in {self}"
+        );
     }
 
     /// The tensor called `name`. Panics with the name and the files when it is missing.
     pub fn get(&self, name: &str) -> &Tensor {
-        self.by_name.get(name).unwrap_or_else(|| panic!("no tensor {name} in {self}"))
+        self.by_name
+            .get(name)
+            .unwrap_or_else(|| panic!("no tensor {name} in {self}"))
     }
 
     /// Whether there is a tensor called `name`.
@@ -112,16 +140,41 @@ impl Tensors {
 impl fmt::Display for Tensors {
     /// The files the tensors came from.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.files.is_empty() { f.write_str("memory") } else { f.write_str(&self.files.join(", ")) }
+        if self.files.is_empty() {
+            f.write_str("memory")
+        } else {
+            f.write_str(&self.files.join(", "))
+        }
     }
 }
 
 /// Little-endian values of a floating-point type as f64; `None` for any other type.
 fn widen(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f64>> {
     match dtype {
-        Dtype::F64 => Some(bytes.as_chunks().0.iter().map(|&b| f64::from_le_bytes(b)).collect()),
-        Dtype::F32 => Some(bytes.as_chunks().0.iter().map(|&b| f64::from(f32::from_le_bytes(b))).collect()),
-        Dtype::F16 => Some(bytes.as_chunks().0.iter().map(|&b| half(u16::from_le_bytes(b))).collect()),
+        Dtype::F64 => Some(
+            bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|&b| f64::from_le_bytes(b))
+                .collect(),
+        ),
+        Dtype::F32 => Some(
+            bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|&b| f64::from(f32::from_le_bytes(b)))
+                .collect(),
+        ),
+        Dtype::F16 => Some(
+            bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|&b| half(u16::from_le_bytes(b)))
+                .collect(),
+        ),
         _ => None,
     }
 }
@@ -154,8 +207,16 @@ pub struct Worst {
 
 impl fmt::Display for Worst {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { index, got, want, error } = self;
-        write!(f, "worst at [{index}]: got {got:e}, want {want:e}, {error:.2e} of the largest value")
+        let Self {
+            index,
+            got,
+            want,
+            error,
+        } = self;
+        write!(
+            f,
+            "worst at [{index}]: got {got:e}, want {want:e}, {error:.2e} of the largest value"
+        )
     }
 }
 
@@ -164,18 +225,37 @@ impl fmt::Display for Worst {
 /// NaN. Panics when the lengths differ.
 pub fn worst<T: Copy + Into<f64>>(got: &[T], want: &[f64]) -> Worst {
     assert_eq!(got.len(), want.len(), "compared tensors differ in length");
-    let largest = want.iter().fold(0.0, |largest: f64, v| largest.max(v.abs()));
+    let largest = want
+        .iter()
+        .fold(0.0, |largest: f64, v| largest.max(v.abs()));
     let scale = if largest > 0.0 { largest } else { 1.0 };
-    let mut worst = Worst { index: 0, got: 0.0, want: 0.0, error: -1.0 };
+    let mut worst = Worst {
+        index: 0,
+        got: 0.0,
+        want: 0.0,
+        error: -1.0,
+    };
     for (index, (&got, &want)) in got.iter().zip(want).enumerate() {
         let got = got.into();
         let difference = (got - want).abs();
-        let error = if difference.is_finite() { difference / scale } else { f64::INFINITY };
+        let error = if difference.is_finite() {
+            difference / scale
+        } else {
+            f64::INFINITY
+        };
         if error > worst.error {
-            worst = Worst { index, got, want, error };
+            worst = Worst {
+                index,
+                got,
+                want,
+                error,
+            };
         }
     }
-    Worst { error: worst.error.max(0.0), ..worst }
+    Worst {
+        error: worst.error.max(0.0),
+        ..worst
+    }
 }
 
 #[cfg(test)]
@@ -184,9 +264,19 @@ mod tests {
 
     #[test]
     fn half_precision_is_widened_exactly() {
-        let cases = [(0x3c00, 1.0), (0xc000, -2.0), (0x0001, 2f64.powi(-24)), (0x7bff, 65504.0), (0x3555, 0.33325195)];
+        let cases = [
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x0001, 2f64.powi(-24)),
+            (0x7bff, 65504.0),
+            (0x3555, 0.33325195),
+        ];
         for (bits, value) in cases {
-            assert!((half(bits) - value).abs() < 1e-8, "{bits:#x} gave {}", half(bits));
+            assert!(
+                (half(bits) - value).abs() < 1e-8,
+                "{bits:#x} gave {}",
+                half(bits)
+            );
         }
         assert_eq!(half(0xfc00), f64::NEG_INFINITY);
         assert!(half(0x7e00).is_nan());
@@ -195,7 +285,15 @@ mod tests {
     #[test]
     fn worst_names_the_entry_and_is_not_fooled_by_nan() {
         let found = worst(&[1.0f32, 2.5, -4.0], &[1.0, 2.0, -4.0]);
-        assert_eq!(found, Worst { index: 1, got: 2.5, want: 2.0, error: 0.125 });
+        assert_eq!(
+            found,
+            Worst {
+                index: 1,
+                got: 2.5,
+                want: 2.0,
+                error: 0.125
+            }
+        );
         assert!(found.to_string().contains("got 2.5e0, want 2e0"), "{found}");
         assert_eq!(worst(&[f64::NAN, 2.0], &[1.0, 2.0]).error, f64::INFINITY);
         assert_eq!(worst(&[1.0, 2.0], &[1.0, f64::NAN]).error, f64::INFINITY);

@@ -19,13 +19,18 @@ fn paper_maps_are_the_official_ones() {
         for cpu in Cpu::all(2) {
             for split in Split::ALL {
                 let what = format!("{}, {split:?}, {}", golden.name, cpu.name());
-                let got = cpu.explain(&model, &golden.image, &Run::new(Preset::Paper, split)).unwrap();
+                let got = cpu
+                    .explain(&model, &golden.image, &Run::new(Preset::Paper, split))
+                    .unwrap();
                 let logits = worst(&got.logits, golden.logits());
                 assert!(logits.error <= LOGITS, "{what}: logits: {logits}");
                 let map = worst(&got.map, &golden.map(split).data);
                 let width = golden.image.shape.w as usize;
                 let at = (map.index / width, map.index % width);
-                assert!(map.error <= PAPER, "{what}: map, row and column {at:?}: {map}");
+                assert!(
+                    map.error <= PAPER,
+                    "{what}: map, row and column {at:?}: {map}"
+                );
                 got.check_ledger(&what);
                 println!("{what}: map {:.1e}, logits {:.1e}", map.error, logits.error);
             }
@@ -39,14 +44,23 @@ fn exact_maps_conserve_and_are_the_references() {
         let model = golden.model.parse().unwrap();
         let network = ResNet::new(&golden.weights, Architecture::default());
         for split in Split::ALL {
-            let want = network.explain(&golden.image.to_nchw(), &Rules::new(Preset::Exact, split), None);
+            let want = network.explain(
+                &golden.image.to_nchw(),
+                &Rules::new(Preset::Exact, split),
+                None,
+            );
             for cpu in Cpu::all(2) {
                 let what = format!("{}, {split:?}, {}", golden.name, cpu.name());
-                let got = cpu.explain(&model, &golden.image, &Run::new(Preset::Exact, split)).unwrap();
+                let got = cpu
+                    .explain(&model, &golden.image, &Run::new(Preset::Exact, split))
+                    .unwrap();
                 let error = compare(&got, &want, golden.image.shape.w, &what);
                 check_exact(&got, &what);
                 got.check_ledger(&what);
-                println!("{what}: map {error:.1e}, conservation {:.1e}", got.conservation_error());
+                println!(
+                    "{what}: map {error:.1e}, conservation {:.1e}",
+                    got.conservation_error()
+                );
             }
         }
     }
@@ -61,7 +75,10 @@ fn memory_modes_and_threads_give_the_same_bits() {
             let first = subjects[0].explain(&model, &golden.image, &run).unwrap();
             for subject in &subjects[1..] {
                 let other = subject.explain(&model, &golden.image, &run).unwrap();
-                first.check_same(&other, &format!("{}, {run:?}, {}", golden.name, subject.name()));
+                first.check_same(
+                    &other,
+                    &format!("{}, {run:?}, {}", golden.name, subject.name()),
+                );
             }
         }
     }

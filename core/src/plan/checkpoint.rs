@@ -78,9 +78,11 @@ pub fn mark(model: &Model<'_>, options: &Options, slots: &mut [Slot]) {
             continue;
         };
         let branch = model.node(residual);
+        // One step reads the branch's input and the skip branch: they must be two values.
         let plain = matches!(branch.op, Op::Conv(c) if !c.relu)
             && branch.segment == node.segment
-            && skip != residual;
+            && skip != residual
+            && skip != branch.inputs[0];
         let slot = &mut slots[usize::from(residual)];
         // Its value is not kept, or not wanted on the way back.
         let passing = node.segment < keep_from || !slot.needed;

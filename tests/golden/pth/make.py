@@ -58,7 +58,7 @@ save_file(floats, HERE / "twin.safetensors")
 torch.save(state, HERE / "plain.pth")
 torch.save(nn.DataParallel(network).state_dict(), HERE / "module.pth")
 # Views: the first tensor is transposed and does not start at the beginning of its storage.
-storage = torch.empty(3 * 3 + 5)
+storage = torch.zeros(3 * 3 + 5)
 fc = storage[5:].view(3, 3).t()
 fc.copy_(state["fc.weight"])
 torch.save({**state, "fc.weight": fc}, HERE / "strided.pth")
@@ -68,6 +68,9 @@ torch.save({k: v.to(kind(k)) if v.is_floating_point() else v for k, v in state.i
 torch.save(dict(network.named_parameters()) | dict(network.named_buffers()), HERE / "parameters.pth")
 torch.save({"epoch": 3, "state_dict": state, "args": {"lr": 0.1, "name": "x"},
             "optimizer": torch.optim.SGD(network.parameters(), 0.1, momentum=0.9).state_dict()}, HERE / "nested.pth")
+# PyTorch's own ImageNet example keeps the best accuracy as a tensor beside the state dict.
+torch.save({"epoch": 3, "arch": "resnet18", "state_dict": nn.DataParallel(network).state_dict(),
+            "best_acc1": torch.tensor([55.0])}, HERE / "imagenet.pth")
 
 # Files to be refused.
 broken = dict(state)

@@ -50,7 +50,10 @@ impl Block<'_> {
         let mut inputs = vec![a.clone()];
         let mut branch = a.clone();
         for n in 1..=self.depth() {
-            branch = self.norm(&self.conv(&branch, &format!("conv{n}"), self.conv_stride(n)), &format!("bn{n}"));
+            branch = self.norm(
+                &self.conv(&branch, &format!("conv{n}"), self.conv_stride(n)),
+                &format!("bn{n}"),
+            );
             if n < self.depth() {
                 branch = relu(&branch);
                 inputs.push(branch.clone());
@@ -58,7 +61,9 @@ impl Block<'_> {
         }
         let skip = match self.skip(a) {
             Skip::Identity => a.clone(),
-            Skip::Projection => self.norm(&self.conv(a, "downsample.0", self.stride), "downsample.1"),
+            Skip::Projection => {
+                self.norm(&self.conv(a, "downsample.0", self.stride), "downsample.1")
+            }
             Skip::Pad(before) => {
                 let mut padded = Tensor::full(&branch.shape, 0.0);
                 for (from, to) in self.subsample(a, &branch, before) {
@@ -71,7 +76,12 @@ impl Block<'_> {
         for (out, s) in output.data.iter_mut().zip(&skip.data) {
             *out = (*out + s).max(0.0);
         }
-        Pass { inputs, branch, skip, output }
+        Pass {
+            inputs,
+            branch,
+            skip,
+            output,
+        }
     }
 
     /// The share of the residual branch, element by element, at the block's output.
@@ -85,7 +95,9 @@ impl Block<'_> {
             rho.data[i] = match (rules.split, skip) {
                 (Split::Ratio, _) | (Split::ProjectionRatio, Skip::Projection) => by_size,
                 (Split::Half, _) | (Split::ProjectionHalf, Skip::Projection) => 0.5,
-                (Split::ProjectionRatio | Split::ProjectionHalf, Skip::Identity | Skip::Pad(_)) => 1.0,
+                (Split::ProjectionRatio | Split::ProjectionHalf, Skip::Identity | Skip::Pad(_)) => {
+                    1.0
+                }
             };
             // A channel that option A invented has no input on the skip side that could take a share.
             if let (Skip::Pad(before), Dead::Redistribute) = (skip, rules.dead) {
@@ -110,13 +122,23 @@ impl Block<'_> {
         }
         for n in (1..=self.depth()).rev() {
             let w = self.tensor(&format!("conv{n}.weight"));
-            through_branch = conv2d_relevance(&pass.inputs[n - 1], w, self.conv_stride(n), &through_branch, rules);
+            through_branch = conv2d_relevance(
+                &pass.inputs[n - 1],
+                w,
+                self.conv_stride(n),
+                &through_branch,
+                rules,
+            );
         }
         let through_skip = match self.skip(a) {
             Skip::Identity => through_skip,
-            Skip::Projection => {
-                conv2d_relevance(a, self.tensor("downsample.0.weight"), self.stride, &through_skip, rules)
-            }
+            Skip::Projection => conv2d_relevance(
+                a,
+                self.tensor("downsample.0.weight"),
+                self.stride,
+                &through_skip,
+                rules,
+            ),
             Skip::Pad(before) => {
                 let mut r_in = Tensor::full(&a.shape, 0.0);
                 for (to, from) in self.subsample(a, r, before) {
@@ -134,24 +156,42 @@ impl Block<'_> {
 
     /// Number of convolutions of the residual branch.
     fn depth(&self) -> usize {
-        if self.weights.contains(&format!("{}conv3.weight", self.prefix)) { 3 } else { 2 }
+        if self
+            .weights
+            .contains(&format!("{}conv3.weight", self.prefix))
+        {
+            3
+        } else {
+            2
+        }
     }
 
     /// Stride of the n-th convolution (from 1) of the residual branch.
     fn conv_stride(&self, n: usize) -> usize {
-        let carrier = if self.depth() == 3 && self.stride_on == StrideOn::ThreeByThree { 2 } else { 1 };
+        let carrier = if self.depth() == 3 && self.stride_on == StrideOn::ThreeByThree {
+            2
+        } else {
+            1
+        };
         if n == carrier { self.stride } else { 1 }
     }
 
     fn skip(&self, a: &Tensor) -> Skip {
-        if self.weights.contains(&format!("{}downsample.0.weight", self.prefix)) {
+        if self
+            .weights
+            .contains(&format!("{}downsample.0.weight", self.prefix))
+        {
             return Skip::Projection;
         }
         let added = self.tensor(&format!("conv{}.weight", self.depth())).shape[0] - a.shape[1];
         if added == 0 && self.stride == 1 {
             return Skip::Identity;
         }
-        assert!(added.is_multiple_of(2), "{}: option A cannot halve {added} channels", self.prefix);
+        assert!(
+            added.is_multiple_of(2),
+            "{}: option A cannot halve {added} channels",
+            self.prefix
+        );
         Skip::Pad(added / 2)
     }
 
@@ -173,13 +213,23 @@ impl Block<'_> {
 
     fn conv(&self, a: &Tensor, name: &str, stride: usize) -> Tensor {
         let bias = format!("{}{name}.bias", self.prefix);
-        let bias = self.weights.contains(&bias).then(|| self.weights.get(&bias));
+        let bias = self
+            .weights
+            .contains(&bias)
+            .then(|| self.weights.get(&bias));
         conv2d(a, self.tensor(&format!("{name}.weight")), bias, stride)
     }
 
     fn norm(&self, a: &Tensor, name: &str) -> Tensor {
         let part = |part: &str| self.tensor(&format!("{name}.{part}"));
-        batch_norm(a, part("weight"), part("bias"), part("running_mean"), part("running_var"), self.bn_eps)
+        batch_norm(
+            a,
+            part("weight"),
+            part("bias"),
+            part("running_mean"),
+            part("running_var"),
+            self.bn_eps,
+        )
     }
 
     fn tensor(&self, name: &str) -> &Tensor {
@@ -198,7 +248,12 @@ mod tests {
 
     /// Adds a batch normalisation of one channel.
     fn insert_norm(weights: &mut Tensors, name: &str, gamma: f64, beta: f64, mean: f64, var: f64) {
-        for (part, value) in [("weight", gamma), ("bias", beta), ("running_mean", mean), ("running_var", var)] {
+        for (part, value) in [
+            ("weight", gamma),
+            ("bias", beta),
+            ("running_mean", mean),
+            ("running_var", var),
+        ] {
             weights.insert(&format!("{name}.{part}"), Tensor::new(&[1], vec![value]));
         }
     }
@@ -217,7 +272,13 @@ mod tests {
 
         let check = |weights: &Tensors, skip: [f64; 4], cases: [(Split, [f64; 4], f64); 4]| {
             let stride_on = StrideOn::ThreeByThree;
-            let block = Block { weights, prefix: String::new(), stride: 1, stride_on, bn_eps: 0.0 };
+            let block = Block {
+                weights,
+                prefix: String::new(),
+                stride: 1,
+                stride_on,
+                bn_eps: 0.0,
+            };
             let pass = block.forward(&a);
             assert_eq!(pass.branch.data, [-0.09375, -0.0625, 0.1875, -1.0]);
             assert_eq!(pass.skip.data, skip);
@@ -225,7 +286,11 @@ mod tests {
                 let r_in = block.relevance(&pass, &r, &Rules::new(Preset::Paper, split));
                 let found = worst(&r_in.data, &want);
                 assert!(found.error < PRINTED, "{split:?}: {found}");
-                assert!((r_in.sum() / sum - 1.0).abs() < PRINTED, "{split:?}: sum {}", r_in.sum());
+                assert!(
+                    (r_in.sum() / sum - 1.0).abs() < PRINTED,
+                    "{split:?}: sum {}",
+                    r_in.sum()
+                );
             }
         };
 
@@ -240,7 +305,10 @@ mod tests {
 
         weights.insert("downsample.0.weight", Tensor::new(&[1, 1, 1, 1], vec![1.5]));
         insert_norm(&mut weights, "downsample.1", 2.0, 0.5, 1.0, 1.0);
-        let (half, ratio) = ([0.741374, 2.258611, 2.999991, 1.999973], [0.969567, 2.030419, 2.999993, 0.0]);
+        let (half, ratio) = (
+            [0.741374, 2.258611, 2.999991, 1.999973],
+            [0.969567, 2.030419, 2.999993, 0.0],
+        );
         let cases = [
             (Split::ProjectionHalf, half, 7.999949),
             (Split::Half, half, 7.999949),

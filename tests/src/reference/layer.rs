@@ -8,7 +8,13 @@ use super::{Dead, Pool, Rules};
 use crate::tensors::Tensor;
 
 /// The cells of one pooling or convolution window that lie inside the image: `(ky, kx, y, x)`, row by row.
-fn window(image: (usize, usize), at: (usize, usize), kernel: usize, stride: usize, pad: usize) -> Vec<[usize; 4]> {
+fn window(
+    image: (usize, usize),
+    at: (usize, usize),
+    kernel: usize,
+    stride: usize,
+    pad: usize,
+) -> Vec<[usize; 4]> {
     let mut cells = Vec::new();
     for ky in 0..kernel {
         for kx in 0..kernel {
@@ -30,7 +36,11 @@ fn at(tensor: &Tensor, c: usize, y: usize, x: usize) -> usize {
 
 /// The four extents of an image tensor; the batch is one image.
 pub(super) fn extents(tensor: &Tensor) -> [usize; 4] {
-    let shape: [usize; 4] = tensor.shape.as_slice().try_into().expect("an image tensor has four axes");
+    let shape: [usize; 4] = tensor
+        .shape
+        .as_slice()
+        .try_into()
+        .expect("an image tensor has four axes");
     assert_eq!(shape[0], 1, "the reference takes one image at a time");
     shape
 }
@@ -38,10 +48,18 @@ pub(super) fn extents(tensor: &Tensor) -> [usize; 4] {
 /// Convolution with a square kernel `w` of shape `[out, in, k, k]`; the padding is `k / 2`.
 pub fn conv2d(a: &Tensor, w: &Tensor, bias: Option<&Tensor>, stride: usize) -> Tensor {
     let [_, channels, height, width] = extents(a);
-    let &[out_channels, in_channels, kernel, _] = w.shape.as_slice() else { panic!("kernel of shape {:?}", w.shape) };
-    assert_eq!(channels, in_channels, "grouped convolutions are not covered");
+    let &[out_channels, in_channels, kernel, _] = w.shape.as_slice() else {
+        panic!("kernel of shape {:?}", w.shape)
+    };
+    assert_eq!(
+        channels, in_channels,
+        "grouped convolutions are not covered"
+    );
     let pad = kernel / 2;
-    let (out_h, out_w) = ((height + 2 * pad - kernel) / stride + 1, (width + 2 * pad - kernel) / stride + 1);
+    let (out_h, out_w) = (
+        (height + 2 * pad - kernel) / stride + 1,
+        (width + 2 * pad - kernel) / stride + 1,
+    );
     let mut out = Tensor::full(&[1, out_channels, out_h, out_w], 0.0);
     for o in 0..out_channels {
         for oy in 0..out_h {
@@ -49,7 +67,8 @@ pub fn conv2d(a: &Tensor, w: &Tensor, bias: Option<&Tensor>, stride: usize) -> T
                 let mut sum = bias.map_or(0.0, |bias| bias.data[o]);
                 for [ky, kx, y, x] in window((height, width), (oy, ox), kernel, stride, pad) {
                     for i in 0..channels {
-                        sum += a.data[at(a, i, y, x)] * w.data[((o * channels + i) * kernel + ky) * kernel + kx];
+                        sum += a.data[at(a, i, y, x)]
+                            * w.data[((o * channels + i) * kernel + ky) * kernel + kx];
                     }
                 }
                 let index = at(&out, o, oy, ox);
@@ -61,7 +80,13 @@ pub fn conv2d(a: &Tensor, w: &Tensor, bias: Option<&Tensor>, stride: usize) -> T
 }
 
 /// z+ rule of [`conv2d`]: relevance `r` at its output to relevance at its input `a`. Biases take no part.
-pub fn conv2d_relevance(a: &Tensor, w: &Tensor, stride: usize, r: &Tensor, rules: &Rules) -> Tensor {
+pub fn conv2d_relevance(
+    a: &Tensor,
+    w: &Tensor,
+    stride: usize,
+    r: &Tensor,
+    rules: &Rules,
+) -> Tensor {
     let [_, channels, height, width] = extents(a);
     let [_, out_channels, out_h, out_w] = extents(r);
     let kernel = w.shape[2];
@@ -70,10 +95,15 @@ pub fn conv2d_relevance(a: &Tensor, w: &Tensor, stride: usize, r: &Tensor, rules
         for oy in 0..out_h {
             for ox in 0..out_w {
                 let mut cells = Vec::new();
-                for [ky, kx, y, x] in window((height, width), (oy, ox), kernel, stride, kernel / 2) {
+                for [ky, kx, y, x] in window((height, width), (oy, ox), kernel, stride, kernel / 2)
+                {
                     for i in 0..channels {
                         let weight = w.data[((o * channels + i) * kernel + ky) * kernel + kx];
-                        cells.push(Cell { index: at(a, i, y, x), activation: a.data[at(a, i, y, x)], weight });
+                        cells.push(Cell {
+                            index: at(a, i, y, x),
+                            activation: a.data[at(a, i, y, x)],
+                            weight,
+                        });
                     }
                 }
                 hand_down(&cells, r.data[at(r, o, oy, ox)], rules, &mut r_in);
@@ -101,8 +131,13 @@ pub fn linear_relevance(a: &Tensor, w: &Tensor, r: &Tensor, rules: &Rules) -> Te
     let (outputs, inputs) = (w.shape[0], w.shape[1]);
     let mut r_in = Tensor::full(&a.shape, 0.0);
     for o in 0..outputs {
-        let cells: Vec<Cell> =
-            (0..inputs).map(|i| Cell { index: i, activation: a.data[i], weight: w.data[o * inputs + i] }).collect();
+        let cells: Vec<Cell> = (0..inputs)
+            .map(|i| Cell {
+                index: i,
+                activation: a.data[i],
+                weight: w.data[o * inputs + i],
+            })
+            .collect();
         hand_down(&cells, r.data[o], rules, &mut r_in);
     }
     r_in
@@ -167,7 +202,11 @@ pub fn max_pool_relevance(a: &Tensor, r: &Tensor, rules: &Rules) -> Tensor {
         for oy in 0..out_h {
             for ox in 0..out_w {
                 let relevance = r.data[at(r, c, oy, ox)];
-                let (kernel, pad) = if rules.pool == Pool::HalfAverage { (2, 0) } else { (3, 1) };
+                let (kernel, pad) = if rules.pool == Pool::HalfAverage {
+                    (2, 0)
+                } else {
+                    (3, 1)
+                };
                 let cells: Vec<usize> = window((height, width), (oy, ox), kernel, 2, pad)
                     .iter()
                     .map(|&[_, _, y, x]| at(a, c, y, x))
@@ -184,10 +223,19 @@ pub fn max_pool_relevance(a: &Tensor, r: &Tensor, rules: &Rules) -> Tensor {
                     }
                     // A window over the rim averages the cells it has.
                     Pool::HalfAverage => {
-                        average_relevance(a, &cells, cells.len() as f64, relevance, rules, &mut r_in);
+                        average_relevance(
+                            a,
+                            &cells,
+                            cells.len() as f64,
+                            relevance,
+                            rules,
+                            &mut r_in,
+                        );
                     }
                     // The rim counts as zeros: the divisor is 9 everywhere.
-                    Pool::WindowAverage => average_relevance(a, &cells, 9.0, relevance, rules, &mut r_in),
+                    Pool::WindowAverage => {
+                        average_relevance(a, &cells, 9.0, relevance, rules, &mut r_in);
+                    }
                 }
             }
         }
@@ -226,7 +274,14 @@ pub fn global_average_pool_relevance(a: &Tensor, r: &Tensor, rules: &Rules) -> T
 }
 
 /// Hands the relevance `r` of one average (`divisor` values, those not in `cells` are zeros) to its cells.
-fn average_relevance(a: &Tensor, cells: &[usize], divisor: f64, r: f64, rules: &Rules, r_in: &mut Tensor) {
+fn average_relevance(
+    a: &Tensor,
+    cells: &[usize],
+    divisor: f64,
+    r: f64,
+    rules: &Rules,
+    r_in: &mut Tensor,
+) {
     let mut mean = 0.0;
     for &cell in cells {
         mean += a.data[cell] / divisor;
@@ -245,7 +300,14 @@ fn average_relevance(a: &Tensor, cells: &[usize], divisor: f64, r: f64, rules: &
 }
 
 /// Batch normalisation with running statistics. Relevance passes it unchanged.
-pub fn batch_norm(a: &Tensor, gamma: &Tensor, beta: &Tensor, mean: &Tensor, var: &Tensor, eps: f64) -> Tensor {
+pub fn batch_norm(
+    a: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    mean: &Tensor,
+    var: &Tensor,
+    eps: f64,
+) -> Tensor {
     let [_, channels, height, width] = extents(a);
     let mut out = a.clone();
     for c in 0..channels {
@@ -261,14 +323,22 @@ pub fn batch_norm(a: &Tensor, gamma: &Tensor, beta: &Tensor, mean: &Tensor, var:
 
 /// Rectification. Relevance passes it unchanged.
 pub fn relu(a: &Tensor) -> Tensor {
-    Tensor { shape: a.shape.clone(), data: a.data.iter().map(|&v| v.max(0.0)).collect() }
+    Tensor {
+        shape: a.shape.clone(),
+        data: a.data.iter().map(|&v| v.max(0.0)).collect(),
+    }
 }
 
 /// Softmax over all values.
 pub fn softmax(logits: &[f64]) -> Vec<f64> {
-    let largest = logits.iter().fold(f64::NEG_INFINITY, |largest, &v| largest.max(v));
+    let largest = logits
+        .iter()
+        .fold(f64::NEG_INFINITY, |largest, &v| largest.max(v));
     let total: f64 = logits.iter().map(|&v| (v - largest).exp()).sum();
-    logits.iter().map(|&v| (v - largest).exp() / total).collect()
+    logits
+        .iter()
+        .map(|&v| (v - largest).exp() / total)
+        .collect()
 }
 
 #[cfg(test)]
@@ -303,12 +373,22 @@ mod tests {
         let a = image(2, 1, 2, &[1.0, 0.0, 2.0, 4.0]);
         let r = image(2, 1, 2, &[1.0, 2.0, 3.0, 4.0]);
         let r_in = conv2d_relevance(&a, &w, 1, &r, &paper());
-        assert_close("1x1", &r_in, &[1.2307589, 0.0, 2.7692266, 3.9999969], PRINTED);
+        assert_close(
+            "1x1",
+            &r_in,
+            &[1.2307589, 0.0, 2.7692266, 3.9999969],
+            PRINTED,
+        );
         assert!((r_in.sum() / 7.9999824 - 1.0).abs() < PRINTED);
 
         // The 2.0 that the only positive-weight input (0) can't take is lost above and stays with it here.
         let r_in = conv2d_relevance(&a, &w, 1, &r, &exact());
-        assert_close("1x1 exact", &r_in, &[1.0 + 3.0 / 13.0, 2.0, 36.0 / 13.0, 4.0], 1e-14);
+        assert_close(
+            "1x1 exact",
+            &r_in,
+            &[1.0 + 3.0 / 13.0, 2.0, 36.0 / 13.0, 4.0],
+            1e-14,
+        );
     }
 
     #[test]
@@ -317,7 +397,10 @@ mod tests {
         let bias = Tensor::new(&[2], vec![5.0, -7.0]);
         let a = Tensor::new(&[1, 3], vec![1.0, 2.0, 3.0]);
         assert_eq!(linear(&a, &w, Some(&bias)).data, [10.0, -14.5]);
-        for (r, want) in [([0.7, 0.0], [0.0999999, 0.0, 0.5999991]), ([0.5, 0.2], [0.1380947, 0.1333325, 0.4285708])] {
+        for (r, want) in [
+            ([0.7, 0.0], [0.0999999, 0.0, 0.5999991]),
+            ([0.5, 0.2], [0.1380947, 0.1333325, 0.4285708]),
+        ] {
             let r_in = linear_relevance(&a, &w, &Tensor::new(&[1, 2], r.to_vec()), &paper());
             assert_close("linear", &r_in, &want, PRINTED);
         }
@@ -329,50 +412,118 @@ mod tests {
         let w = Tensor::new(&[2, 3], vec![1.0, -1.0, 3.0, -1.0, -2.0, -3.0]);
         let r = Tensor::new(&[1, 2], vec![4.0, 3.0]);
         // Unit 0 by its positive weights 1 : 3, unit 1, which has none, evenly.
-        assert_close("linear", &linear_relevance(&a, &w, &r, &exact()), &[2.0, 1.0, 4.0], 1e-15);
-        assert_close("sink", &linear_relevance(&a, &w, &r, &paper()), &[0.0; 3], 1e-15);
+        assert_close(
+            "linear",
+            &linear_relevance(&a, &w, &r, &exact()),
+            &[2.0, 1.0, 4.0],
+            1e-15,
+        );
+        assert_close(
+            "sink",
+            &linear_relevance(&a, &w, &r, &paper()),
+            &[0.0; 3],
+            1e-15,
+        );
 
         // A 3x3 kernel in the corner has four cells inside the image; the taps outside take nothing.
         let a = image(1, 3, 3, &[0.0; 9]);
-        let w = Tensor::new(&[1, 1, 3, 3], vec![9.0, 9.0, 9.0, 9.0, 1.0, 2.0, 9.0, 3.0, 4.0]);
+        let w = Tensor::new(
+            &[1, 1, 3, 3],
+            vec![9.0, 9.0, 9.0, 9.0, 1.0, 2.0, 9.0, 3.0, 4.0],
+        );
         let corner = image(1, 3, 3, &[1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
         let r_in = conv2d_relevance(&a, &w, 1, &corner, &exact());
-        assert_close("by w+", &r_in, &[0.1, 0.2, 0.0, 0.3, 0.4, 0.0, 0.0, 0.0, 0.0], 1e-15);
+        assert_close(
+            "by w+",
+            &r_in,
+            &[0.1, 0.2, 0.0, 0.3, 0.4, 0.0, 0.0, 0.0, 0.0],
+            1e-15,
+        );
         let w = Tensor::full(&[1, 1, 3, 3], -1.0);
         let r_in = conv2d_relevance(&a, &w, 1, &corner, &exact());
-        assert_close("evenly", &r_in, &[0.25, 0.25, 0.0, 0.25, 0.25, 0.0, 0.0, 0.0, 0.0], 1e-15);
+        assert_close(
+            "evenly",
+            &r_in,
+            &[0.25, 0.25, 0.0, 0.25, 0.25, 0.0, 0.0, 0.0, 0.0],
+            1e-15,
+        );
 
-        let r_in = global_average_pool_relevance(&image(1, 2, 2, &[0.0; 4]), &image(1, 1, 1, &[2.0]), &exact());
+        let r_in = global_average_pool_relevance(
+            &image(1, 2, 2, &[0.0; 4]),
+            &image(1, 1, 1, &[2.0]),
+            &exact(),
+        );
         assert_close("global average", &r_in, &[0.5; 4], 1e-15);
-        let r_in = max_pool_relevance(&image(1, 2, 2, &[0.0; 4]), &image(1, 1, 1, &[2.0]), &exact());
+        let r_in = max_pool_relevance(
+            &image(1, 2, 2, &[0.0; 4]),
+            &image(1, 1, 1, &[2.0]),
+            &exact(),
+        );
         assert_close("first maximum", &r_in, &[2.0, 0.0, 0.0, 0.0], 1e-15);
     }
 
     #[test]
     fn max_pool_as_half_average() {
-        let a = image(1, 4, 4, &[0., 0., 1., 2., 0., 0., 3., 4., 1., 0., 0., 5., 0., 2., 6., 0.]);
+        let a = image(
+            1,
+            4,
+            4,
+            &[
+                0., 0., 1., 2., 0., 0., 3., 4., 1., 0., 0., 5., 0., 2., 6., 0.,
+            ],
+        );
         let r = image(1, 2, 2, &[1.0; 4]);
         let r_in = max_pool_relevance(&a, &r, &paper());
-        let top = [0.0, 0.0, 0.0999996, 0.1999992, 0.0, 0.0, 0.2999988, 0.3999984];
-        let bottom = [0.3333289, 0.0, 0.0, 0.4545438, 0.0, 0.6666577, 0.5454525, 0.0];
+        let top = [
+            0.0, 0.0, 0.0999996, 0.1999992, 0.0, 0.0, 0.2999988, 0.3999984,
+        ];
+        let bottom = [
+            0.3333289, 0.0, 0.0, 0.4545438, 0.0, 0.6666577, 0.5454525, 0.0,
+        ];
         assert_close("2x2", &r_in, &[top, bottom].concat(), PRINTED);
         assert!((r_in.sum() / 2.999979 - 1.0).abs() < PRINTED);
 
         // Odd sizes: the windows over the rim average the one or two cells they have.
         let a = image(1, 3, 3, &[1.0, 1.0, 2.0, 1.0, 1.0, 2.0, 3.0, 1.0, 7.0]);
         assert_eq!(max_pool(&a).data, [1.0, 2.0, 3.0, 7.0]);
-        let r_in = max_pool_relevance(&a, &r, &Rules { eps: 0.0, ..paper() });
-        assert_close("odd", &r_in, &[0.25, 0.25, 0.5, 0.25, 0.25, 0.5, 0.75, 0.25, 1.0], 1e-15);
+        let r_in = max_pool_relevance(
+            &a,
+            &r,
+            &Rules {
+                eps: 0.0,
+                ..paper()
+            },
+        );
+        assert_close(
+            "odd",
+            &r_in,
+            &[0.25, 0.25, 0.5, 0.25, 0.25, 0.5, 0.75, 0.25, 1.0],
+            1e-15,
+        );
     }
 
     #[test]
     fn max_pool_winner_is_the_first_maximum_of_its_own_window() {
-        let a = image(1, 4, 4, &[1., 7., 7., 0., 0., 0., 0., 0., 0., 0., 0., 9., 0., 0., 0., 0.]);
+        let a = image(
+            1,
+            4,
+            4,
+            &[
+                1., 7., 7., 0., 0., 0., 0., 0., 0., 0., 0., 9., 0., 0., 0., 0.,
+            ],
+        );
         assert_eq!(max_pool(&a).data, [7.0, 7.0, 0.0, 9.0]);
         let r = image(1, 2, 2, &[1.0, 2.0, 4.0, 8.0]);
         let r_in = max_pool_relevance(&a, &r, &exact());
         // The third window (rows 1 to 3, columns 0 and 1) is dead: its first cell takes the 4.
-        assert_close("winner", &r_in, &[0., 3., 0., 0., 4., 0., 0., 0., 0., 0., 0., 8., 0., 0., 0., 0.], 1e-15);
+        assert_close(
+            "winner",
+            &r_in,
+            &[
+                0., 3., 0., 0., 4., 0., 0., 0., 0., 0., 0., 8., 0., 0., 0., 0.,
+            ],
+            1e-15,
+        );
     }
 
     #[test]
@@ -380,15 +531,26 @@ mod tests {
         let a = image(1, 2, 2, &[1.0, 2.0, 3.0, 4.0]);
         assert_eq!(global_average_pool(&a).data, [2.5]);
         let r_in = global_average_pool_relevance(&a, &image(1, 1, 1, &[1.0]), &paper());
-        assert_close("average", &r_in, &[0.0999996, 0.1999992, 0.2999988, 0.3999984], PRINTED);
+        assert_close(
+            "average",
+            &r_in,
+            &[0.0999996, 0.1999992, 0.2999988, 0.3999984],
+            PRINTED,
+        );
     }
 
     #[test]
     fn first_convolution_on_ones() {
-        let w = Tensor::new(&[1, 1, 3, 3], vec![1.0, -1.0, 2.0, 0.0, 1.0, -3.0, 4.0, 0.0, 1.0]);
+        let w = Tensor::new(
+            &[1, 1, 3, 3],
+            vec![1.0, -1.0, 2.0, 0.0, 1.0, -3.0, 4.0, 0.0, 1.0],
+        );
         let r = image(1, 3, 3, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]);
         let r_in = conv2d_relevance(&Tensor::full(&[1, 1, 3, 3], 1.0), &w, 1, &r, &paper());
-        let want = [1.0555525, 3.3333261, 1.7111087, 4.3333235, 12.6221762, 5.3333216, 4.5555458, 6.9999862, 5.0555325];
+        let want = [
+            1.0555525, 3.3333261, 1.7111087, 4.3333235, 12.6221762, 5.3333216, 4.5555458,
+            6.9999862, 5.0555325,
+        ];
         assert_close("ones", &r_in, &want, PRINTED);
         assert!((r_in.sum() / 44.99987 - 1.0).abs() < PRINTED);
     }
@@ -400,7 +562,14 @@ mod tests {
         let r_in = conv2d_relevance(&a, &w, 2, &image(1, 2, 2, &[1.0; 4]), &paper());
         for (i, &v) in r_in.data.iter().enumerate() {
             let touched = i / 4 % 2 == 0 && i % 2 == 0;
-            assert!(if touched { v < 1.0 && v > 1.0 - 6e-6 } else { v == 0.0 }, "position {i}: {v}");
+            assert!(
+                if touched {
+                    v < 1.0 && v > 1.0 - 6e-6
+                } else {
+                    v == 0.0
+                },
+                "position {i}: {v}"
+            );
         }
     }
 }

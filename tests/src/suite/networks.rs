@@ -1,12 +1,40 @@
 //! The networks of the suite. Widths are no multiples of the sixteen lanes and images have odd sides unless a case is
 //! about something else.
+//!
+//! What a case draws follows from its name. Should a new case differ by a few 1e-5 with the paper preset alone, look for
+//! a cell of the stem whose value is about eps: there `a / (z + eps)` turns rounding of the forward pass into relevance,
+//! in any f32 implementation. Another name draws another image.
 
 use elucid_core::arch::resnet::{Head, Resnet, Shortcut, StrideOn};
+use elucid_host::checkpoint::Checkpoint;
 
 use super::{Case, basic, bottleneck, small};
 
 /// A network and what it is for.
 type Network = (&'static str, fn(&'static str) -> Case);
+
+/// Turns every third gamma negative: a BatchNorm that was folded into its convolution would show.
+fn negative_gammas(checkpoint: &mut Checkpoint) {
+    for (name, tensor) in &mut checkpoint.tensors {
+        if tensor.shape.len() == 1 && name.ends_with(".weight") {
+            tensor.data.iter_mut().step_by(3).for_each(|v| *v = -*v);
+        }
+    }
+}
+
+/// Means and variances over many orders of magnitude, as trained networks have them.
+fn wild_statistics(checkpoint: &mut Checkpoint) {
+    for (name, tensor) in &mut checkpoint.tensors {
+        let factor = |i: usize| 10f32.powi((i % 9) as i32 - 4);
+        if name.ends_with(".running_var") {
+            let values = tensor.data.iter_mut().enumerate();
+            values.for_each(|(i, v)| *v *= factor(i) * factor(i));
+        } else if tensor.shape.len() == 1 && name.ends_with(".weight") {
+            let values = tensor.data.iter_mut().enumerate();
+            values.for_each(|(i, v)| *v *= factor(i));
+        }
+    }
+}
 
 /// All cases, small enough for the naive reference.
 pub const NETWORKS: &[Network] = &[
@@ -45,7 +73,11 @@ pub const NETWORKS: &[Network] = &[
         }
     }),
     ("bottleneck, wider inside than outside", |name| {
-        Case::new(name, bottleneck(9, &[(1, 20, 10), (1, 34, 12)], 6), (27, 35))
+        Case::new(
+            name,
+            bottleneck(9, &[(1, 20, 10), (1, 34, 12)], 6),
+            (27, 35),
+        )
     }),
     ("bottleneck, stride on the first 1x1", |name| {
         let net = Resnet {
@@ -97,6 +129,30 @@ pub const NETWORKS: &[Network] = &[
             ..basic(8, &[(1, 8), (1, 14)], 6)
         };
         Case::new(name, net, (31, 26))
+    }),
+    ("basic, 224 pixels, four stages", |name| {
+        let net = basic(4, &[(1, 4), (1, 8), (1, 16), (1, 32)], 10);
+        Case::new(name, net, (224, 224))
+    }),
+    ("bottleneck, four stages", |name| {
+        let net = bottleneck(4, &[(1, 4, 16), (2, 8, 32), (1, 16, 64), (1, 32, 128)], 10);
+        Case::new(name, net, (96, 96))
+    }),
+    ("negative gammas, basic blocks", |name| Case {
+        edit: negative_gammas,
+        ..Case::new(name, basic(8, &[(2, 8), (1, 16)], 10), (33, 35))
+    }),
+    ("negative gammas, bottleneck", |name| Case {
+        edit: negative_gammas,
+        ..Case::new(name, bottleneck(6, &[(2, 6, 24), (1, 8, 32)], 10), (33, 35))
+    }),
+    ("wild statistics, basic", |name| Case {
+        edit: wild_statistics,
+        ..Case::new(name, basic(9, &[(2, 9), (1, 18)], 10), (34, 33))
+    }),
+    ("wild statistics, option A", |name| Case {
+        edit: wild_statistics,
+        ..Case::new(name, Resnet::cifar(1, 8, 10), (16, 17))
     }),
     ("f16, basic", |name| Case {
         half: true,
