@@ -13,6 +13,8 @@ pub struct Explainer<'p, B> {
     backend: B,
     /// Whether the arena holds the forward pass of the last image.
     ready: bool,
+    /// Whether the arena holds the map of the last explanation.
+    explained: bool,
 }
 
 impl<'p, B: Backend> Explainer<'p, B> {
@@ -22,6 +24,7 @@ impl<'p, B: Backend> Explainer<'p, B> {
             plan,
             backend,
             ready: false,
+            explained: false,
         }
     }
 
@@ -56,7 +59,7 @@ impl<'p, B: Backend> Explainer<'p, B> {
         if !image.iter().fold(true, |sound, v| sound & v.is_finite()) {
             return Err(Error::NotFinite.into());
         }
-        self.ready = false;
+        (self.ready, self.explained) = (false, false);
         self.backend.audit(false);
         self.backend.put(self.plan.image(), image)?;
         for step in self.plan.forward_steps() {
@@ -102,6 +105,7 @@ impl<'p, B: Backend> Explainer<'p, B> {
                 })?;
             }
         }
+        self.explained = true;
         Ok(seed)
     }
 
@@ -123,8 +127,11 @@ impl<'p, B: Backend> Explainer<'p, B> {
     /// Copies the map of the last explanation, `[h, w]`.
     ///
     /// # Errors
-    /// [`Error::Length`] for a buffer of another size.
+    /// [`Error::Order`] if the last image was not explained, [`Error::Length`] for a buffer of another size.
     pub fn heat(&mut self, to: &mut [f32]) -> Result<(), B::Error> {
+        if !self.explained {
+            return Err(Error::Order.into());
+        }
         self.backend.get(self.plan.heat(), to)
     }
 

@@ -180,10 +180,8 @@ fn assemble(pieces: &[Piece]) -> Vec<u8> {
         let at = |i: usize| open[i % open.len()];
         let new = match piece {
             Piece::Conv(x, k) => g.conv(at(x), (5, 5), (k, 1)),
-            // See `a_block_of_one_convolution`.
-            Piece::Residual(x, y) | Piece::Add(x, y) if at(x) == at(y) => {
-                g.conv(at(x), (5, 5), (1, 1))
-            }
+            // A sum of one node with itself can't be split.
+            Piece::Add(x, y) if at(x) == at(y) => g.conv(at(x), (5, 5), (1, 1)),
             Piece::Residual(x, y) => {
                 let branch = g.bare_conv(at(x), (5, 5), (3, 1));
                 g.push(add, [branch, at(y)])

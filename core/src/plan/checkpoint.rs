@@ -11,6 +11,10 @@ use crate::shape::Shape;
 pub fn infer(model: &Model<'_>, options: &Options, slots: &mut [Slot]) -> Result<(), Error> {
     for id in 0..slots.len() {
         let node = model.node(id as NodeId);
+        // A step reads two values, not one twice.
+        if node.inputs[1] != NONE && node.inputs[0] == node.inputs[1] {
+            return Err(Error::Unsupported { node: id as u32 });
+        }
         let shape = |input: NodeId| {
             slots
                 .get(usize::from(input))
