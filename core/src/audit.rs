@@ -54,61 +54,97 @@ impl Entry {
     }
 }
 
-/// The ledger of one explanation, over a lent slice.
+/// The ledger of one call, over a lent slice: an account for each map.
 #[derive(Debug)]
 pub struct Ledger<'l> {
     entries: &'l mut [Entry],
     len: usize,
-    start: f64,
+    maps: usize,
 }
 
 impl<'l> Ledger<'l> {
-    /// An empty ledger; as many entries as the plan has relevance steps suffice.
+    /// An empty ledger; as many entries as the plan has relevance steps, times its maps, suffice.
     pub fn new(entries: &'l mut [Entry]) -> Self {
         Self {
             entries,
             len: 0,
-            start: 0.0,
+            maps: 1,
         }
     }
 
-    /// Forgets everything and starts with this relevance.
-    pub(crate) fn open(&mut self, start: f64) {
-        (self.len, self.start) = (0, start);
+    /// Forgets everything; from here on every step has this many maps.
+    pub(crate) fn open(&mut self, maps: usize) {
+        (self.len, self.maps) = (0, maps.max(1));
     }
 
-    pub(crate) fn record(&mut self, entry: Entry) -> Result<(), Error> {
-        let (need, have) = (self.len as u64 + 1, self.entries.len() as u64);
-        *self.entries.get_mut(self.len).ok_or(Error::Capacity {
-            buffer: Buffer::Ledger,
-            need,
-            have,
-        })? = entry;
-        self.len += 1;
-        Ok(())
+    /// Room for a step's entries, one for each map.
+    pub(crate) fn next(&mut self, node: NodeId, act: Act) -> Result<&mut [Entry], Error> {
+        let (first, have) = (self.len, self.entries.len() as u64);
+        self.len += self.maps;
+        let room = self
+            .entries
+            .get_mut(first..self.len)
+            .ok_or(Error::Capacity {
+                buffer: Buffer::Ledger,
+                need: self.len as u64,
+                have,
+            })?;
+        room.fill(Entry {
+            node,
+            act,
+            ..Entry::EMPTY
+        });
+        Ok(room)
+    }
+
+    /// Maps of the call.
+    #[must_use]
+    pub fn maps(&self) -> usize {
+        self.maps
+    }
+
+    /// The account of one map; an empty one if there is no such map.
+    #[must_use]
+    pub fn account(&self, map: usize) -> Account<'_> {
+        let used = self.entries.get(..self.len).unwrap_or_default();
+        Account {
+            entries: if map < self.maps { used } else { &[] },
+            maps: self.maps,
+            map,
+        }
+    }
+}
+
+/// What became of the relevance of one map.
+#[derive(Clone, Copy, Debug)]
+pub struct Account<'l> {
+    entries: &'l [Entry],
+    maps: usize,
+    map: usize,
+}
+
+impl<'l> Account<'l> {
+    fn all(self) -> impl Iterator<Item = &'l Entry> {
+        self.entries.iter().skip(self.map).step_by(self.maps)
     }
 
     /// The steps, from the head to the image.
-    #[must_use]
-    pub fn entries(&self) -> &[Entry] {
-        &self.entries[..self.len]
+    pub fn entries(self) -> impl Iterator<Item = &'l Entry> {
+        self.all().filter(|e| e.act != Act::Seed)
     }
 
     /// The relevance that the explained class started with.
     #[must_use]
-    pub fn start(&self) -> f64 {
-        self.start
+    pub fn start(self) -> f64 {
+        self.all().next().map_or(0.0, |seed| seed.tally.out)
     }
 
     /// The sum of all sinks.
     #[must_use]
-    pub fn sinks(&self) -> Sinks {
+    pub fn sinks(self) -> Sinks {
         let mut total = Sinks::default();
-        for Entry {
-            tally: Tally { sinks, .. },
-            ..
-        } in self.entries()
-        {
+        for entry in self.entries() {
+            let sinks = entry.tally.sinks;
             total.eps += sinks.eps;
             total.dead += sinks.dead;
             total.redistributed += sinks.redistributed;
@@ -118,19 +154,16 @@ impl<'l> Ledger<'l> {
 
     /// The step that lost most relevance.
     #[must_use]
-    pub fn worst(&self) -> Option<Entry> {
+    pub fn worst(self) -> Option<Entry> {
         self.entries()
-            .iter()
             .copied()
             .max_by(|a, b| a.lost().abs().total_cmp(&b.lost().abs()))
     }
 
     /// Whether every step balances to [`TOLERANCE`] of the start.
     #[must_use]
-    pub fn balances(&self) -> bool {
-        let limit = TOLERANCE * self.start.abs();
-        self.entries()
-            .iter()
-            .all(|e| e.unexplained().abs() <= limit)
+    pub fn balances(self) -> bool {
+        let limit = TOLERANCE * self.start().abs();
+        self.entries().all(|e| e.unexplained().abs() <= limit)
     }
 }

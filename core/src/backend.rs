@@ -1,5 +1,6 @@
 //! What a backend does: executes the steps of a schedule over its own memory.
 
+use crate::audit::Entry;
 use crate::error::Error;
 use crate::op::Sinks;
 use crate::op::head::Seed;
@@ -23,17 +24,24 @@ pub trait Backend {
     /// Its errors; the core's are among them.
     type Error: From<Error>;
 
-    /// Does one step other than a seed.
+    /// Does one step other than a seed. `audit` is empty, or takes what the step did with the relevance of each map.
     ///
     /// # Errors
     /// Whatever went wrong; the memory then holds nothing of use.
-    fn step(&mut self, step: &Step) -> Result<Tally, Self::Error>;
+    fn step(&mut self, step: &Step, audit: &mut [Entry]) -> Result<(), Self::Error>;
 
-    /// Chooses the class from the logits and writes its relevance, zeros elsewhere.
+    /// Chooses the classes from the logits and writes their relevance, zeros elsewhere. `targets` and `seeds` have one
+    /// element for each map, those of one image side by side.
     ///
     /// # Errors
     /// [`Error::Target`] or [`Error::NotFinite`].
-    fn seed(&mut self, step: &Step, target: Target, init: Init) -> Result<Seed, Self::Error>;
+    fn seed(
+        &mut self,
+        step: &Step,
+        targets: &[Target],
+        init: Init,
+        seeds: &mut [Seed],
+    ) -> Result<(), Self::Error>;
 
     /// Copies into a region, which must be as long.
     ///
@@ -46,7 +54,4 @@ pub trait Backend {
     /// # Errors
     /// [`Error::Length`].
     fn get(&mut self, region: Region, to: &mut [f32]) -> Result<(), Self::Error>;
-
-    /// Whether steps tell what they did with relevance.
-    fn audit(&mut self, on: bool);
 }

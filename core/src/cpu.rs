@@ -1,13 +1,14 @@
 //! The CPU backend: one exhaustive match over the op list for each direction.
 
+use crate::audit::Entry;
 use crate::backend::{Backend, Tally};
 use crate::error::{Buffer, Error};
 use crate::graph::{NONE, Node, Op};
 use crate::math;
 use crate::model::Model;
-use crate::op::conv::{self, Finish};
+use crate::op::conv::{self, Finish, Pass};
 use crate::op::head::{self, Seed};
-use crate::op::{Context, Sinks, add, linear, pool, subsample};
+use crate::op::{Context, Sinks, add, half, linear, part, pool, subsample};
 use crate::par::Pool;
 use crate::plan::{Act, Plan, Region, Step};
 use crate::rule::{Composite, Dead, Init, Rule, Split, Target};
@@ -21,8 +22,9 @@ pub struct Cpu<'a> {
     pool: &'a dyn Pool,
     isa: Isa,
     composite: Composite,
+    images: usize,
+    targets: usize,
     zero: Region,
-    audit: bool,
 }
 
 /// The operands of a step, cut out of the arena.
@@ -62,19 +64,23 @@ impl<'a> Cpu<'a> {
             });
         }
         arena[plan.zero().range()].fill(0.0);
-        let composite = plan
-            .options()
-            .composite
-            .unwrap_or(Composite::exact(Split::Ratio));
+        let options = plan.options();
         Ok(Self {
             model,
             arena,
             pool,
             isa: Isa::detect(),
-            composite,
+            composite: options.composite.unwrap_or(Composite::exact(Split::Ratio)),
+            images: options.images,
+            targets: options.targets,
             zero: plan.zero(),
-            audit: false,
         })
+    }
+
+    /// The same backend with another instruction set.
+    #[must_use]
+    pub fn with_isa(self, isa: Isa) -> Self {
+        Self { isa, ..self }
     }
 
     /// The instruction set in use.
@@ -88,13 +94,10 @@ impl<'a> Cpu<'a> {
         self.model.weights(id).unwrap_or(Weights::F32(&[]))
     }
 
-    fn total(&self, region: Region) -> f64 {
-        math::sum(&self.arena[region.range()])
-    }
-
     fn forward(&mut self, node: &Node, step: &Step) -> Result<(), Error> {
         let (model, weight) = (self.model, |id| self.weights(id));
         let shapes = (step.shapes[0], step.shapes[1]);
+        let (input, output) = (shapes.0.elements(), shapes.1.elements());
         match node.op {
             Op::Conv(c) => {
                 let w = weight(c.weight);
@@ -123,118 +126,100 @@ impl<'a> Cpu<'a> {
             }
             Op::MaxPool(p) => {
                 let (cx, o) = self.operands(step)?;
-                pool::max_forward(&cx, &p, shapes, o.a, o.out);
+                for (x, y) in o.a.chunks(input).zip(o.out.chunks_mut(output)) {
+                    pool::max_forward(&cx, &p, shapes, x, y);
+                }
             }
             Op::AvgPool => {
-                let (_, o) = self.operands(step)?;
-                pool::average_forward(shapes.0, o.a, o.out);
+                let (cx, o) = self.operands(step)?;
+                for (x, y) in o.a.chunks(input).zip(o.out.chunks_mut(output)) {
+                    pool::average_forward(&cx, shapes.0, x, y);
+                }
             }
             Op::Subsample(s) => {
                 let (_, o) = self.operands(step)?;
-                subsample::forward(&s, shapes, o.a, o.out);
+                for (x, y) in o.a.chunks(input).zip(o.out.chunks_mut(output)) {
+                    subsample::forward(&s, shapes, x, y);
+                }
             }
             Op::Input => {}
         }
         Ok(())
     }
 
-    fn relevance(&mut self, node: &Node, step: &Step) -> Result<Sinks, Error> {
-        let (shapes, composite) = ((step.shapes[0], step.shapes[1]), self.composite);
-        let Rule::ZPlus {
-            eps: pool_eps,
-            dead,
-        } = composite.conv;
-        match node.op {
-            Op::Conv(c) => {
-                let w = (self.weights(c.weight), composite.conv);
-                let (cx, o) = self.operands(step)?;
-                let a = (!o.a.is_empty()).then_some(o.a);
-                Ok(conv::relevance(
-                    &cx,
-                    &c,
-                    shapes,
-                    (a, o.b),
-                    w,
-                    step.accumulate,
-                    (o.out, o.scratch),
-                ))
-            }
-            Op::Linear(l) => {
-                let w = (self.weights(l.weight), composite.linear);
-                let (cx, o) = self.operands(step)?;
-                Ok(linear::relevance(
-                    &cx,
-                    &l,
-                    (o.a, o.b),
-                    w,
-                    step.accumulate,
-                    (o.out, o.scratch),
-                ))
-            }
-            Op::MaxPool(p) => {
-                let (cx, o) = self.operands(step)?;
-                let rule = (composite.pool, pool_eps);
-                Ok(pool::max_relevance(
-                    &cx,
-                    &p,
-                    shapes,
-                    (o.a, o.b),
-                    rule,
-                    step.accumulate,
-                    o.out,
-                ))
-            }
-            Op::AvgPool => {
-                let (cx, o) = self.operands(step)?;
-                let rule = (composite.average_eps, dead);
-                Ok(pool::average_relevance(
-                    &cx,
-                    shapes.0,
-                    (o.a, o.b),
-                    rule,
-                    step.accumulate,
-                    o.out,
-                ))
-            }
-            Op::Subsample(s) => {
-                let (_, o) = self.operands(step)?;
-                let dead = subsample::relevance(&s, shapes, o.b, step.accumulate, o.out);
-                Ok(Sinks {
-                    dead,
-                    ..Sinks::default()
-                })
-            }
-            Op::Add { .. } | Op::Input => Err(Error::Unsupported {
-                node: u32::from(step.node),
-            }),
-        }
-    }
-
-    fn split(&mut self, node: &Node, step: &Step) -> Result<(), Error> {
-        let Op::Add { skip, .. } = node.op else {
-            return Err(Error::Unsupported {
-                node: u32::from(step.node),
-            });
-        };
-        let share = self.composite.split.share(skip);
-        // Zero channels of a parameter-free shortcut have no input: what lands there would be lost.
-        let Rule::ZPlus { dead, .. } = self.composite.conv;
-        let channels = step.shapes[1].c as usize;
-        let live = match self.model.node(node.inputs[1]).op {
-            Op::Subsample(s) if dead == Dead::Redistribute => {
-                usize::from(s.before)..channels - usize::from(s.after)
-            }
-            _ => 0..channels,
-        };
+    /// A step with relevance, map by map.
+    fn relevance(&mut self, step: &Step, audit: &mut [Entry]) -> Result<(), Error> {
+        let (maps, targets, images) = (self.images * self.targets, self.targets, self.images);
+        let weights = self.weights(match self.model.node(step.node).op {
+            Op::Conv(c) => c.weight,
+            Op::Linear(l) => l.weight,
+            _ => NONE,
+        });
+        let (model, composite) = (self.model, self.composite);
         let (cx, o) = self.operands(step)?;
-        add::split(
-            &cx,
-            share,
-            (o.a, o.b),
-            (channels, live),
-            step.accumulate,
-            (o.c, o.out),
-        );
+        let cx = Context {
+            audit: !audit.is_empty(),
+            ..cx
+        };
+        let layer = Layer {
+            cx: &cx,
+            model,
+            step,
+            weights,
+            composite,
+        };
+        for map in 0..maps {
+            let branch = |values: &'_ [f32]| {
+                let each = values.len() / images;
+                map / targets * each..(map / targets + 1) * each
+            };
+            let own = |len: usize| map * (len / maps)..(map + 1) * (len / maps);
+            let (a, b) = (&o.a[branch(o.a)], o.b);
+            let out_range = own(o.out.len());
+            let out = &mut o.out[out_range];
+            let entry = audit.get_mut(map);
+            let before = if entry.is_some() && step.accumulate {
+                math::sum(out)
+            } else {
+                0.0
+            };
+            let (into, kept, sinks);
+            match step.act {
+                Act::Split => {
+                    let range = own(o.c.len());
+                    let r = &mut o.c[range];
+                    into = entry.is_some().then(|| math::sum(r));
+                    layer.split((a, &b[branch(b)]), (r, out))?;
+                    kept = entry.is_some().then(|| math::sum(r));
+                    sinks = Sinks::default();
+                }
+                Act::Collect => {
+                    let r = &o.a[own(o.a.len())];
+                    into = entry.is_some().then(|| math::sum(r));
+                    let channels = step.shapes[1].c as usize;
+                    head::collect(r, channels, step.accumulate, out);
+                    (kept, sinks) = (None, Sinks::default());
+                }
+                _ => {
+                    let r = &b[own(b.len())];
+                    into = entry.is_some().then(|| math::sum(r));
+                    let pass = match (targets, map % targets) {
+                        (1, _) => Pass::Only,
+                        (_, 0) => Pass::First,
+                        _ => Pass::Again,
+                    };
+                    sinks = layer.relevance((a, r), pass, (out, o.scratch))?;
+                    kept = None;
+                }
+            }
+            if let Some(entry) = entry {
+                entry.tally = Tally {
+                    into: into.unwrap_or_default(),
+                    out: math::sum(out) - before + kept.unwrap_or_default(),
+                    sinks,
+                };
+            }
+        }
         Ok(())
     }
 
@@ -257,7 +242,7 @@ impl<'a> Cpu<'a> {
             isa: self.isa,
             pool: self.pool,
             zero,
-            audit: self.audit,
+            audit: false,
         };
         Ok((
             cx,
@@ -272,54 +257,142 @@ impl<'a> Cpu<'a> {
     }
 }
 
+/// What is the same for all maps of a step with relevance.
+struct Layer<'l> {
+    cx: &'l Context<'l>,
+    model: &'l Model<'l>,
+    step: &'l Step,
+    weights: Weights<'l>,
+    composite: Composite,
+}
+
+impl Layer<'_> {
+    fn unsupported(&self) -> Error {
+        Error::Unsupported {
+            node: u32::from(self.step.node),
+        }
+    }
+
+    /// Relevance of one map through a layer.
+    fn relevance(
+        &self,
+        (a, r): (&[f32], &[f32]),
+        pass: Pass,
+        (out, scratch): (&mut [f32], &mut [f32]),
+    ) -> Result<Sinks, Error> {
+        let Self {
+            cx,
+            step,
+            weights,
+            composite,
+            ..
+        } = *self;
+        let shapes = (step.shapes[0], step.shapes[1]);
+        let accumulate = step.accumulate;
+        let Rule::ZPlus { eps, dead } = composite.conv;
+        Ok(match self.model.node(step.node).op {
+            Op::Conv(c) => {
+                let w = (weights, composite.conv);
+                let out = (out, scratch);
+                if a.is_empty() {
+                    conv::ones::relevance(cx, &c, shapes, r, w, accumulate, out)
+                } else {
+                    conv::relevance(cx, &c, shapes, (a, r), w, (pass, accumulate), out)
+                }
+            }
+            Op::Linear(l) => {
+                let w = (weights, composite.linear);
+                linear::relevance(cx, &l, (a, r), w, (pass, accumulate), (out, scratch))
+            }
+            Op::MaxPool(p) => {
+                let rule = (composite.pool, eps);
+                pool::max_relevance(cx, &p, shapes, (a, r), rule, accumulate, out)
+            }
+            Op::AvgPool => {
+                let rule = (composite.average_eps, dead);
+                pool::average_relevance(cx, shapes.0, (a, r), rule, accumulate, out)
+            }
+            Op::Subsample(s) => Sinks {
+                dead: subsample::relevance(&s, shapes, r, accumulate, out),
+                ..Sinks::default()
+            },
+            Op::Add { .. } | Op::Input => return Err(self.unsupported()),
+        })
+    }
+
+    /// Relevance of one map at an addition.
+    fn split(
+        &self,
+        branches: (&[f32], &[f32]),
+        parts: (&mut [f32], &mut [f32]),
+    ) -> Result<(), Error> {
+        let node = self.model.node(self.step.node);
+        let Op::Add { skip, .. } = node.op else {
+            return Err(self.unsupported());
+        };
+        let share = self.composite.split.share(skip);
+        // Zero channels of a parameter-free shortcut have no input: what lands there would be lost.
+        let Rule::ZPlus { dead, .. } = self.composite.conv;
+        let channels = self.step.shapes[1].c as usize;
+        let live = match self.model.node(node.inputs[1]).op {
+            Op::Subsample(s) if dead == Dead::Redistribute => {
+                usize::from(s.before)..channels - usize::from(s.after)
+            }
+            _ => 0..channels,
+        };
+        let accumulate = self.step.accumulate;
+        add::split(
+            self.cx,
+            share,
+            branches,
+            (channels, live),
+            accumulate,
+            parts,
+        );
+        Ok(())
+    }
+}
+
 impl Backend for Cpu<'_> {
     type Error = Error;
 
-    fn step(&mut self, step: &Step) -> Result<Tally, Error> {
-        let node = self.model.node(step.node);
-        let mut tally = Tally::default();
-        let audit = self.audit && matches!(step.act, Act::Split | Act::Relevance | Act::Collect);
-        // The relevance that arrives: a split holds it in place, a map is collected from the image's.
-        let (source, kept) = match step.act {
-            Act::Split => (step.ins[2], step.ins[2]),
-            Act::Collect => (step.ins[0], Region::EMPTY),
-            Act::Forward | Act::Recompute | Act::Seed | Act::Relevance => {
-                (step.ins[1], Region::EMPTY)
-            }
-        };
-        if audit {
-            tally.into = self.total(source);
-            if step.accumulate {
-                tally.out = -self.total(step.out);
-            }
-        }
+    fn step(&mut self, step: &Step, audit: &mut [Entry]) -> Result<(), Error> {
         match step.act {
-            Act::Forward | Act::Recompute => self.forward(&node, step)?,
-            Act::Relevance => tally.sinks = self.relevance(&node, step)?,
-            Act::Split => self.split(&node, step)?,
-            Act::Collect => {
-                let channels = step.shapes[1].c as usize;
-                let (_, o) = self.operands(step)?;
-                head::collect(o.a, channels, o.out);
+            Act::Forward | Act::Recompute => self.forward(&self.model.node(step.node), step),
+            Act::Relevance | Act::Split | Act::Collect => self.relevance(step, audit),
+            Act::Pack => {
+                let (cx, o) = self.operands(step)?;
+                half::pack(&cx, o.a, o.out);
+                Ok(())
             }
-            Act::Seed => {
-                return Err(Error::Unsupported {
-                    node: u32::from(step.node),
-                });
+            Act::Unpack => {
+                let (cx, o) = self.operands(step)?;
+                half::unpack(&cx, o.a, o.out);
+                Ok(())
             }
+            Act::Seed => Err(Error::Unsupported {
+                node: u32::from(step.node),
+            }),
         }
-        if audit {
-            tally.out += self.total(step.out) + self.total(kept);
-        }
-        Ok(tally)
     }
 
-    fn seed(&mut self, step: &Step, target: Target, init: Init) -> Result<Seed, Error> {
+    fn seed(
+        &mut self,
+        step: &Step,
+        targets: &[Target],
+        init: Init,
+        seeds: &mut [Seed],
+    ) -> Result<(), Error> {
+        let each = self.targets;
         let (_, o) = self.operands(step)?;
-        let seed = head::seed(o.a, target, init)?;
         o.out.fill(0.0);
-        o.out[seed.target as usize] = seed.relevance;
-        Ok(seed)
+        let classes = step.shapes[1].elements();
+        let maps = targets.iter().zip(seeds).zip(o.out.chunks_mut(classes));
+        for (map, ((&target, seed), r)) in maps.enumerate() {
+            *seed = head::seed(part(o.a, map / each * classes, classes), target, init)?;
+            r[seed.target as usize] = seed.relevance;
+        }
+        Ok(())
     }
 
     fn put(&mut self, region: Region, from: &[f32]) -> Result<(), Error> {
@@ -346,9 +419,5 @@ impl Backend for Cpu<'_> {
         }
         to.copy_from_slice(&self.arena[region.range()]);
         Ok(())
-    }
-
-    fn audit(&mut self, on: bool) {
-        self.audit = on;
     }
 }

@@ -46,6 +46,8 @@ pub enum Buffer {
     Output,
     /// Ledger entries.
     Ledger,
+    /// Targets, or room for their seeds.
+    Targets,
 }
 
 /// Everything that can go wrong in the core.

@@ -1,6 +1,6 @@
 //! The explainer: runs a plan on a backend.
 
-use crate::audit::{Entry, Ledger};
+use crate::audit::Ledger;
 use crate::backend::Backend;
 use crate::error::{Buffer, Error};
 use crate::op::head::Seed;
@@ -40,7 +40,7 @@ impl<'p, B: Backend> Explainer<'p, B> {
         &self.backend
     }
 
-    /// Runs the network on a normalised image `[h, w, 3]`.
+    /// Runs the network on normalised images `[images, h, w, 3]`.
     ///
     /// # Errors
     /// [`Error::Length`] for an image of another size, [`Error::NotFinite`] for one with NaN or infinity, or the
@@ -60,53 +60,81 @@ impl<'p, B: Backend> Explainer<'p, B> {
             return Err(Error::NotFinite.into());
         }
         (self.ready, self.explained) = (false, false);
-        self.backend.audit(false);
         self.backend.put(self.plan.image(), image)?;
         for step in self.plan.forward_steps() {
-            self.backend.step(step)?;
+            self.backend.step(step, &mut [])?;
         }
         self.ready = true;
         Ok(())
     }
 
-    /// Propagates relevance back to the image of the last [`Explainer::forward`], once: the way back uses up what the
-    /// way forward left. With a ledger, every step is audited.
+    /// [`Explainer::maps`] for a plan of one target of one image.
     ///
     /// # Errors
-    /// [`Error::Order`] without a forward pass before, [`Error::Target`], [`Error::NotFinite`], or the backend's.
+    /// Those of [`Explainer::maps`].
     pub fn relevance(
         &mut self,
         target: Target,
         init: Init,
-        mut ledger: Option<&mut Ledger<'_>>,
+        ledger: Option<&mut Ledger<'_>>,
     ) -> Result<Seed, B::Error> {
+        let mut seed = [Seed::default()];
+        self.maps(&[target], init, &mut seed, ledger)?;
+        let [seed] = seed;
+        Ok(seed)
+    }
+
+    /// Propagates relevance back to the images of the last [`Explainer::forward`], once: the way back uses up what the way
+    /// forward left. `targets` says what to explain and `seeds` takes what that was, one for each map, those of one image
+    /// side by side: `[images, targets]`. With a ledger, every step is audited.
+    ///
+    /// # Errors
+    /// [`Error::Order`] without a forward pass before, [`Error::Length`] for another number of targets than planned,
+    /// [`Error::Target`], [`Error::NotFinite`], or the backend's.
+    pub fn maps(
+        &mut self,
+        targets: &[Target],
+        init: Init,
+        seeds: &mut [Seed],
+        mut ledger: Option<&mut Ledger<'_>>,
+    ) -> Result<(), B::Error> {
         if !self.ready || self.plan.relevance_steps().is_empty() {
             return Err(Error::Order.into());
         }
-        self.ready = false;
-        self.backend.audit(ledger.is_some());
-        let mut seed = Seed::default();
-        for step in self.plan.relevance_steps() {
-            if step.act == Act::Seed {
-                seed = self.backend.seed(step, target, init)?;
-                if let Some(ledger) = &mut ledger {
-                    ledger.open(f64::from(seed.relevance));
-                }
-                continue;
+        let maps = self.plan.options().maps();
+        if let Some(other) = [targets.len(), seeds.len()]
+            .into_iter()
+            .find(|&n| n != maps)
+        {
+            return Err(Error::Length {
+                buffer: Buffer::Targets,
+                need: maps as u64,
+                have: other as u64,
             }
-            let tally = self.backend.step(step)?;
-            if let Some(ledger) = &mut ledger
-                && matches!(step.act, Act::Split | Act::Relevance | Act::Collect)
-            {
-                ledger.record(Entry {
-                    node: step.node,
-                    act: step.act,
-                    tally,
-                })?;
+            .into());
+        }
+        self.ready = false;
+        if let Some(ledger) = &mut ledger {
+            ledger.open(maps);
+        }
+        for step in self.plan.relevance_steps() {
+            let entries = match (step.act, &mut ledger) {
+                (Act::Seed | Act::Split | Act::Relevance | Act::Collect, Some(ledger)) => {
+                    ledger.next(step.node, step.act)?
+                }
+                _ => &mut [],
+            };
+            if step.act == Act::Seed {
+                self.backend.seed(step, targets, init, seeds)?;
+                for (entry, seed) in entries.iter_mut().zip(seeds.iter()) {
+                    entry.tally.out = f64::from(seed.relevance);
+                }
+            } else {
+                self.backend.step(step, entries)?;
             }
         }
         self.explained = true;
-        Ok(seed)
+        Ok(())
     }
 
     /// [`Explainer::forward`] and [`Explainer::relevance`].
@@ -124,7 +152,7 @@ impl<'p, B: Backend> Explainer<'p, B> {
         self.relevance(target, init, ledger)
     }
 
-    /// Copies the map of the last explanation, `[h, w]`.
+    /// Copies the maps of the last explanation, `[images, targets, h, w]`.
     ///
     /// # Errors
     /// [`Error::Order`] if the last image was not explained, [`Error::Length`] for a buffer of another size.
@@ -135,7 +163,7 @@ impl<'p, B: Backend> Explainer<'p, B> {
         self.backend.get(self.plan.heat(), to)
     }
 
-    /// Copies the logits of the last image, `[classes]`.
+    /// Copies the logits of the last images, `[images, classes]`.
     ///
     /// # Errors
     /// [`Error::Length`] for a buffer of another size.

@@ -74,14 +74,23 @@ impl Tile<'_> {
     /// If the row is not one of the tile's.
     #[inline(always)]
     pub fn row(&mut self, row: usize) -> &mut [f32] {
-        assert!(self.rows.contains(&row));
-        // SAFETY: `row` lies in `self.rows` and `self.cols` within the matrix (private, cut from the grid by `tiles`),
-        // whose exclusive borrow outlives the tile. Tiles of one grid don't overlap and each is claimed once, and
-        // `&mut self` keeps two rows of one tile from being lent at once.
-        unsafe {
-            let start = self.base.add(row * self.stride + self.cols.start);
-            core::slice::from_raw_parts_mut(start, self.cols.len())
-        }
+        self.cells(row, self.cols.start, usize::MAX)
+    }
+
+    /// Up to `len` cells of the tile's part of row `row` from column `col` on (both counted in the whole matrix).
+    ///
+    /// # Panics
+    /// If the first cell is not one of the tile's.
+    #[inline(always)]
+    pub fn cells(&mut self, row: usize, col: usize, len: usize) -> &mut [f32] {
+        // One comparison each: what lies before the tile wraps to something large.
+        let inside = |at: usize, range: &Range<usize>| at.wrapping_sub(range.start) < range.len();
+        assert!(inside(row, &self.rows) && inside(col, &self.cols));
+        let len = len.min(self.cols.end - col);
+        // SAFETY: `row` lies in `self.rows`, `col .. col + len` in `self.cols`, and those within the matrix (private, cut
+        // from the grid by `tiles`), whose exclusive borrow outlives the tile. Tiles of one grid don't overlap and each
+        // is claimed once, and `&mut self` keeps two parts of one tile from being lent at once.
+        unsafe { core::slice::from_raw_parts_mut(self.base.add(row * self.stride + col), len) }
     }
 }
 

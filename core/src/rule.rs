@@ -175,4 +175,6 @@ pub enum Target {
     Predicted,
     /// This one.
     Class(u32),
+    /// The one with this many likelier than it: 0 is the predicted one.
+    Rank(u32),
 }

@@ -30,11 +30,15 @@ impl Weights<'_> {
 
 /// A stored weight: an `f32` or an `f16`.
 pub trait Weight: Copy + Send + Sync {
+    /// Nothing.
+    const ZERO: Self;
     /// The value as f32.
     fn widen(self) -> f32;
 }
 
 impl Weight for f32 {
+    const ZERO: f32 = 0.0;
+
     #[inline(always)]
     fn widen(self) -> f32 {
         self
@@ -42,6 +46,8 @@ impl Weight for f32 {
 }
 
 impl Weight for f16 {
+    const ZERO: f16 = f16::ZERO;
+
     #[inline(always)]
     fn widen(self) -> f32 {
         self.to_f32()

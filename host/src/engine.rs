@@ -8,6 +8,7 @@ use elucid_core::graph::Op;
 use elucid_core::par::{Pool, Serial};
 use elucid_core::plan::{Memory, Options, Plan, Slot, Step, Value, Workspace};
 use elucid_core::rule::{Composite, Split};
+use elucid_core::simd::Isa;
 use elucid_core::{Error, Model, Shape};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -132,6 +133,7 @@ pub struct Engine<'m> {
     threads: &'m Threads,
     plan: PlanMemory,
     arena: Aligned,
+    kernels: Isa,
 }
 
 /// How images are explained.
@@ -141,6 +143,45 @@ pub struct Method {
     pub composite: Option<Composite>,
     /// What is kept for the way back.
     pub memory: Memory,
+    /// Whether that lies in half precision.
+    pub half: bool,
+    /// Images of a batch.
+    pub images: usize,
+    /// Classes explained of each image in one call.
+    pub targets: usize,
+}
+
+impl Method {
+    /// One class of one image at a time, block checkpoints in single precision.
+    #[must_use]
+    pub const fn new(composite: Option<Composite>) -> Self {
+        Self {
+            composite,
+            memory: Memory::Block,
+            half: false,
+            images: 1,
+            targets: 1,
+        }
+    }
+
+    /// What a plan is made for, on one thread.
+    #[must_use]
+    pub const fn options(&self, image: Shape) -> Options {
+        let Self {
+            composite,
+            memory,
+            half,
+            images,
+            targets,
+        } = *self;
+        Options {
+            images,
+            targets,
+            memory,
+            half,
+            ..Options::new(image, composite)
+        }
+    }
 }
 
 impl<'m> Engine<'m> {
@@ -152,7 +193,14 @@ impl<'m> Engine<'m> {
             threads,
             plan: PlanMemory::new(model),
             arena: Aligned::empty(),
+            kernels: Isa::detect(),
         }
+    }
+
+    /// The same engine with other kernels than this machine's best.
+    #[must_use]
+    pub fn with_kernels(self, kernels: Isa) -> Self {
+        Self { kernels, ..self }
     }
 
     /// An explainer for images of this shape.
@@ -170,12 +218,9 @@ impl<'m> Engine<'m> {
     /// If the image doesn't fit the network.
     pub fn parts(&mut self, image: Shape, method: Method) -> Result<(Plan<'_>, Cpu<'_>)> {
         let pool = self.threads.pool();
-        let Method { composite, memory } = method;
         let options = Options {
-            image,
-            composite,
-            memory,
             threads: pool.threads(),
+            ..method.options(image)
         };
         let plan = self.plan.plan(self.model, &options)?;
         let bytes = plan.arena() * size_of::<f32>();
@@ -185,12 +230,12 @@ impl<'m> Engine<'m> {
             self.arena = Aligned::zeroed(bytes)?;
         }
         let cpu = Cpu::new(self.model, &plan, self.arena.floats_mut(), pool)?;
-        Ok((plan, cpu))
+        Ok((plan, cpu.with_isa(self.kernels)))
     }
 }
 
 /// Room for the ledger of a plan.
 #[must_use]
 pub fn ledger_entries(plan: &Plan<'_>) -> Vec<Entry> {
-    vec![Entry::EMPTY; plan.relevance_steps().len()]
+    vec![Entry::EMPTY; plan.relevance_steps().len() * plan.options().maps()]
 }

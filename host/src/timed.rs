@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use elucid_core::Error;
-use elucid_core::backend::{Backend, Tally};
+use elucid_core::audit::Entry;
+use elucid_core::backend::Backend;
 use elucid_core::op::head::Seed;
 use elucid_core::plan::{Region, Step};
 use elucid_core::rule::{Init, Target};
@@ -37,12 +38,18 @@ impl<'t, B> Timed<'t, B> {
 impl<B: Backend<Error = Error>> Backend for Timed<'_, B> {
     type Error = Error;
 
-    fn step(&mut self, step: &Step) -> Result<Tally, Error> {
-        self.time(|b| b.step(step))
+    fn step(&mut self, step: &Step, audit: &mut [Entry]) -> Result<(), Error> {
+        self.time(|b| b.step(step, audit))
     }
 
-    fn seed(&mut self, step: &Step, target: Target, init: Init) -> Result<Seed, Error> {
-        self.time(|b| b.seed(step, target, init))
+    fn seed(
+        &mut self,
+        step: &Step,
+        targets: &[Target],
+        init: Init,
+        seeds: &mut [Seed],
+    ) -> Result<(), Error> {
+        self.time(|b| b.seed(step, targets, init, seeds))
     }
 
     fn put(&mut self, region: Region, from: &[f32]) -> Result<(), Error> {
@@ -52,9 +59,5 @@ impl<B: Backend<Error = Error>> Backend for Timed<'_, B> {
 
     fn get(&mut self, region: Region, to: &mut [f32]) -> Result<(), Error> {
         self.inner.get(region, to)
-    }
-
-    fn audit(&mut self, on: bool) {
-        self.inner.audit(on);
     }
 }

@@ -51,13 +51,12 @@ pub fn exercise(bytes: &[u8]) -> Result<(), Error> {
     for (h, w) in IMAGES {
         for (composite, mode) in composites
             .iter()
-            .flat_map(|&c| [(c, Memory::Keep), (c, Memory::Block)])
+            .flat_map(|&c| Memory::ALL.map(|(mode, _)| (c, mode)))
         {
             let options = Options {
-                image: Shape::new(h, w, 3),
-                composite,
                 memory: mode,
-                threads: 1,
+                half: mode == Memory::Stage,
+                ..Options::new(Shape::new(h, w, 3), composite)
             };
             // An image that doesn't fit is no failure.
             let Ok(plan) = memory.plan(&model, &options) else {

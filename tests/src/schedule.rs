@@ -70,7 +70,11 @@ pub fn check(plan: &Plan<'_>, what: &str) {
         "{what}: the logits don't survive"
     );
     if plan.options().composite.is_some() {
-        assert_eq!(plan.heat().len as usize, plan.options().image.pixels());
+        let options = plan.options();
+        assert_eq!(
+            plan.heat().len as usize,
+            options.image.pixels() * options.maps()
+        );
         assert!(
             written.contains(&plan.heat()),
             "{what}: the map doesn't survive"
@@ -79,12 +83,14 @@ pub fn check(plan: &Plan<'_>, what: &str) {
             plan.relevance_steps().first().map(|s| s.act),
             Some(Act::Seed)
         );
-        assert_eq!(
-            plan.relevance_steps().last().map(|s| s.act),
-            Some(Act::Collect)
-        );
+        let last = plan.relevance_steps().last().unwrap();
+        assert!(matches!(last.act, Act::Collect | Act::Relevance) && last.out == plan.heat());
     } else {
         assert!(plan.relevance_steps().is_empty() && plan.heat() == Region::EMPTY);
     }
-    assert!(plan.forward_steps().iter().all(|s| s.act == Act::Forward));
+    assert!(
+        plan.forward_steps()
+            .iter()
+            .all(|s| matches!(s.act, Act::Forward | Act::Pack))
+    );
 }

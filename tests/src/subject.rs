@@ -9,6 +9,7 @@ use elucid_core::op::Sinks;
 use elucid_core::op::head::Seed;
 use elucid_core::plan::Memory;
 use elucid_core::rule::{self, Composite, Init, Target};
+use elucid_core::simd::Isa;
 use elucid_core::{Model, Shape};
 use elucid_host::engine::{Engine, Method, Threads, ledger_entries};
 use elucid_host::synthetic::Random;
@@ -182,38 +183,53 @@ pub trait Subject {
 pub struct Cpu {
     memory: Memory,
     threads: Threads,
+    kernels: Isa,
 }
 
 impl Cpu {
     /// With this memory mode and this many threads.
     pub fn new(memory: Memory, threads: usize) -> Self {
         let threads = Threads::new(threads).unwrap_or_else(|e| panic!("{e}"));
-        Self { memory, threads }
+        Self {
+            memory,
+            threads,
+            kernels: Isa::detect(),
+        }
     }
 
-    /// Both memory modes with one to `threads` threads.
+    /// Every memory mode with one to `threads` threads. With the same kernels, all give the same bits.
     pub fn all(threads: usize) -> Vec<Self> {
         (1..=threads)
-            .flat_map(|n| [Memory::Keep, Memory::Block].map(|memory| Self::new(memory, n)))
+            .flat_map(|n| Memory::ALL.map(|(memory, _)| Self::new(memory, n)))
             .collect()
+    }
+
+    /// The other kernels that this machine can run.
+    pub fn other_kernels() -> Vec<Self> {
+        let other = Isa::available().skip(1).map(|kernels| Self {
+            kernels,
+            ..Self::new(Memory::Block, 1)
+        });
+        other.collect()
     }
 }
 
 impl Subject for Cpu {
     fn name(&self) -> String {
         format!(
-            "cpu, {:?}, {} threads",
+            "cpu, {:?}, {} threads, {} kernels",
             self.memory,
-            self.threads.pool().threads()
+            self.threads.pool().threads(),
+            self.kernels.name()
         )
     }
 
     fn explain(&self, model: &Model<'_>, image: &Image, run: &Run) -> Result<Explanation, String> {
         let method = Method {
-            composite: Some(run.composite()),
             memory: self.memory,
+            ..Method::new(Some(run.composite()))
         };
-        let mut engine = Engine::new(model, &self.threads);
+        let mut engine = Engine::new(model, &self.threads).with_kernels(self.kernels);
         let mut explainer = engine
             .open(image.shape, method)
             .map_err(|e| format!("{e:#}"))?;
@@ -227,13 +243,14 @@ impl Subject for Cpu {
         let mut map = vec![0.0; image.shape.pixels()];
         explainer.logits(&mut logits).map_err(wrong)?;
         explainer.heat(&mut map).map_err(wrong)?;
+        let account = ledger.account(0);
         Ok(Explanation {
             seed,
             logits,
             map,
-            sinks: ledger.sinks(),
-            balances: ledger.balances(),
-            entries: ledger.entries().to_vec(),
+            sinks: account.sinks(),
+            balances: account.balances(),
+            entries: account.entries().copied().collect(),
         })
     }
 }

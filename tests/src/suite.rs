@@ -155,6 +155,7 @@ impl Drawn {
         let target = match run.target {
             Target::Predicted => None,
             Target::Class(index) => Some(index as usize),
+            Target::Rank(_) => unreachable!("no case asks for a rank"),
         };
         let rules = Rules::new(run.preset, run.split);
         ResNet::new(&self.weights, self.architecture).explain(&self.image.to_nchw(), &rules, target)

@@ -82,8 +82,8 @@ fn explaining_allocates_nothing() {
             for memory in [Memory::Keep, Memory::Block] {
                 let mut engine = Engine::new(&model, &threads);
                 let method = Method {
-                    composite: Some(run.composite()),
                     memory,
+                    ..Method::new(Some(run.composite()))
                 };
                 let mut explainer = engine.open(drawn.image.shape, method).unwrap();
                 let mut entries = ledger_entries(explainer.plan());
@@ -107,7 +107,7 @@ fn explaining_allocates_nothing() {
                         .explain(image, Target::Class(10_000), Init::One, None)
                         .unwrap_err();
                     explainer.forward(&image[1..]).unwrap_err();
-                    assert!(ledger.balances() && ledger.worst().is_some());
+                    assert!(ledger.account(0).balances() && ledger.account(0).worst().is_some());
                 });
                 assert_eq!(found, 0, "{name}, {run:?}, {memory:?}");
             }
@@ -134,12 +134,7 @@ fn parsing_and_planning_allocate_nothing() {
     let run = Run::all().last().unwrap();
     let found = calls(|| {
         let model = Model::parse(bytes.bytes()).unwrap();
-        let options = Options {
-            image: elucid_core::Shape::new(64, 64, 3),
-            composite: Some(run.composite()),
-            memory: Memory::Block,
-            threads: 1,
-        };
+        let options = Options::new(elucid_core::Shape::new(64, 64, 3), Some(run.composite()));
         let workspace = Workspace {
             slots: &mut slots,
             values: &mut values,

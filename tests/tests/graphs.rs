@@ -223,10 +223,8 @@ fn map(bytes: &[u8], split: Split, mode: Memory) -> Option<(Vec<u32>, f64)> {
     let model = Model::parse(bytes.bytes()).unwrap();
     let mut memory = PlanMemory::new(&model);
     let options = Options {
-        image: Shape::new(6, 5, 3),
-        composite: Some(Composite::exact(split)),
         memory: mode,
-        threads: 1,
+        ..Options::new(Shape::new(6, 5, 3), Some(Composite::exact(split)))
     };
     let plan = memory.plan(&model, &options).ok()?;
     check(&plan, "a plan");

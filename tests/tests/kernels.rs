@@ -175,7 +175,7 @@ fn collecting_equals_the_cpu_and_writes_nothing_past_the_end() {
         let r = numbers(&mut random, pixels * channels);
         let r = &r[..pixels * channels];
         let mut want = vec![CANARY; pixels + CANARIES];
-        head::collect(r, channels, &mut want[..pixels]);
+        head::collect(r, channels, false, &mut want[..pixels]);
         for (order, spare) in ORDERS.into_iter().zip([0, 1, 2, 1]) {
             let mut got = vec![CANARY; pixels + CANARIES];
             emulator::collect(r, channels, &mut got[..pixels], Launch { order, spare });

@@ -21,12 +21,10 @@ fn here(bytes: &[u8], image: &[f32], (height, width): (u32, u32)) -> (u32, Vec<f
     let bytes = Aligned::copy_of(bytes);
     let model = Model::parse(bytes.bytes()).unwrap();
     let (slots, values, steps) = Workspace::capacity(model.node_count());
-    let options = Options {
-        image: Shape::new(height, width, 3),
-        composite: Some(Composite::exact(Split::Ratio)),
-        memory: Memory::Block,
-        threads: 1,
-    };
+    let options = Options::new(
+        Shape::new(height, width, 3),
+        Some(Composite::exact(Split::Ratio)),
+    );
     let mut slots = vec![Slot::EMPTY; slots];
     let mut values = vec![Value::EMPTY; values];
     let mut steps = vec![Step::EMPTY; steps];

@@ -31,10 +31,9 @@ const RESNET50_LIMIT: usize = 26_000_000;
 
 fn options(image: Shape, composite: Option<Composite>, memory: Memory, threads: usize) -> Options {
     Options {
-        image,
-        composite,
         memory,
         threads,
+        ..Options::new(image, composite)
     }
 }
 

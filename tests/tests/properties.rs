@@ -107,8 +107,8 @@ fn session(
     let threads = Threads::new(threads).unwrap();
     let mut engine = Engine::new(&model, &threads);
     let method = Method {
-        composite: Some(run.composite()),
         memory,
+        ..Method::new(Some(run.composite()))
     };
     let mut explainer = engine.open(images[0].shape, method).unwrap();
     let mut entries = ledger_entries(explainer.plan());
@@ -174,10 +174,7 @@ fn a_failed_call_spoils_nothing() {
     let threads = Threads::new(1).unwrap();
     let mut engine = Engine::new(&model, &threads);
     let run = Run::new(Preset::Exact, Split::Ratio);
-    let method = Method {
-        composite: Some(run.composite()),
-        memory: Memory::Block,
-    };
+    let method = Method::new(Some(run.composite()));
     let mut explainer = engine.open(drawn.image.shape, method).unwrap();
     let mut map = vec![0.0; drawn.image.shape.pixels()];
     let mut explain =

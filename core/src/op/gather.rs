@@ -1,21 +1,24 @@
 //! Which input rows each output pixel reads: the indirection that replaces im2col.
 //!
-//! A [`Gather`] lists, for groups of six pixels, the offset of the input row under every kernel tap, or [`PADDING`]. It
-//! is small and lives on the stack; a layer is worked through block by block.
+//! A [`Gather`] lists, for a block of pixels, the offset of the input row under every kernel tap, or [`PADDING`]. It is
+//! small and lives on the stack; a layer is worked through block by block.
 
 use crate::graph::Conv;
 use crate::shape::Shape;
-use crate::simd::ROWS;
 
-/// Entries of the table: groups times taps.
-const TABLE: usize = 128;
+/// Entries of the table: pixels times taps.
+const TABLE: usize = 1024;
+/// Pixels of a block at most.
+const PIXELS: usize = 256;
+/// Kernel taps at most: kernels go to 11 x 11.
+const TAPS: usize = 121;
 /// Offset of a row that lies in the padding.
 pub const PADDING: u32 = u32::MAX;
 /// `0, 1, 2, ...`: the tap list of a forward pass.
-pub static ALL_TAPS: [u16; TABLE] = {
-    let mut taps = [0; TABLE];
+pub static ALL_TAPS: [u16; TAPS] = {
+    let mut taps = [0; TAPS];
     let mut i = 0;
-    while i < TABLE {
+    while i < TAPS {
         taps[i] = i as u16;
         i += 1;
     }
@@ -24,27 +27,28 @@ pub static ALL_TAPS: [u16; TABLE] = {
 
 /// Row offsets of a block of pixels.
 pub struct Gather {
-    offsets: [[u32; ROWS]; TABLE],
-    pixels: [[u32; ROWS]; TABLE],
+    offsets: [u32; TABLE],
+    pixels: [u32; PIXELS],
     taps: usize,
     count: usize,
 }
 
 impl Gather {
-    /// An empty table for this many taps, at most 128 (kernels go to 11 x 11).
+    /// An empty table for this many taps, at most 121.
     pub fn new(taps: usize) -> Self {
-        assert!(taps > 0 && taps <= TABLE);
+        assert!(taps > 0 && taps <= TAPS);
         Self {
-            offsets: [[PADDING; ROWS]; TABLE],
-            pixels: [[0; ROWS]; TABLE],
+            offsets: [PADDING; TABLE],
+            pixels: [0; PIXELS],
             taps,
             count: 0,
         }
     }
 
-    /// Pixels that fit.
-    pub fn capacity(&self) -> usize {
-        TABLE / self.taps * ROWS
+    /// Pixels that fit into a table for this many taps.
+    pub const fn capacity(taps: usize) -> usize {
+        let fit = TABLE / taps;
+        if fit < PIXELS { fit } else { PIXELS }
     }
 
     /// Forgets all pixels.
@@ -54,34 +58,32 @@ impl Gather {
 
     /// Whether no more pixels fit.
     pub fn full(&self) -> bool {
-        self.count == self.capacity()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.count == Self::capacity(self.taps)
     }
 
     /// Adds output pixel `pixel` whose tap `t` reads the row at `offset(t)`.
     #[inline(always)]
     pub fn push(&mut self, pixel: usize, mut offset: impl FnMut(usize) -> u32) {
-        let (group, row) = (self.count / ROWS, self.count % ROWS);
-        self.pixels[group][row] = pixel as u32;
-        for t in 0..self.taps {
-            // Rows of the last group that no pixel fills keep offsets of earlier pixels: read, never written back.
-            self.offsets[group * self.taps + t][row] = offset(t);
+        let row = &mut self.offsets[self.count * self.taps..][..self.taps];
+        for (t, cell) in row.iter_mut().enumerate() {
+            *cell = offset(t);
         }
+        self.pixels[self.count] = pixel as u32;
         self.count += 1;
     }
 
-    /// Groups of up to six pixels: the pixels and, for each tap, their row offsets.
+    /// Groups of up to `most` pixels, as even as can be: the pixels, and the row offsets of each, tap by tap.
     #[inline(always)]
-    pub fn groups(&self) -> impl Iterator<Item = (&[u32], &[[u32; ROWS]])> {
-        (0..self.count.div_ceil(ROWS)).map(|group| {
-            let rows = ROWS.min(self.count - group * ROWS);
+    pub fn groups(&self, most: usize) -> impl Iterator<Item = (&[u32], &[u32])> {
+        let groups = self.count.div_ceil(most).max(1);
+        let (size, larger) = (self.count / groups, self.count % groups);
+        let mut next = 0;
+        (0..groups).map(move |group| {
+            let first = next;
+            next += size + usize::from(group < larger);
             (
-                &self.pixels[group][..rows],
-                &self.offsets[group * self.taps..(group + 1) * self.taps],
+                &self.pixels[first..next],
+                &self.offsets[first * self.taps..next * self.taps],
             )
         })
     }
@@ -99,7 +101,8 @@ pub struct Window {
     taps: [u16; 2],
     stride: i32,
     pad: i32,
-    out_w: usize,
+    /// Output rows and columns.
+    output: [usize; 2],
 }
 
 impl Window {
@@ -112,7 +115,7 @@ impl Window {
             taps: [c.kh, c.kw],
             stride: i32::from(c.stride),
             pad: i32::from(c.pad),
-            out_w: output.w as usize,
+            output: [output.h as usize, output.w as usize],
         }
     }
 
@@ -126,7 +129,7 @@ impl Window {
             taps: [c.kh, 1],
             stride: i32::from(c.stride),
             pad: 0,
-            out_w: output.w as usize,
+            output: [output.h as usize, output.w as usize],
         }
     }
 
@@ -135,14 +138,20 @@ impl Window {
         usize::from(self.taps[0]) * usize::from(self.taps[1])
     }
 
-    /// Adds output pixels `first..` to the table until it is full or `end` is reached; returns the next pixel.
+    /// Adds output pixels `first..` to the table until it is full or `end` is reached; returns the next pixel. Pixels are
+    /// counted through all images of a batch.
     #[inline(always)]
     pub fn fill(&self, gather: &mut Gather, first: usize, end: usize) -> usize {
         gather.clear();
-        let (mut y, mut x) = ((first / self.out_w) as i32, (first % self.out_w) as i32);
-        let end = end.min(first + gather.capacity());
+        let [height, width] = self.output;
+        let (line, mut x) = (first / width, first % width);
+        let (mut image, mut y) = (line / height, line % height);
+        let pixels = self.size[0] as usize * self.size[1] as usize;
+        let end = end.min(first + Gather::capacity(self.taps()));
         for pixel in first..end {
-            let (top, left) = (y * self.stride - self.pad, x * self.stride - self.pad);
+            let top = y as i32 * self.stride - self.pad;
+            let left = x as i32 * self.stride - self.pad;
+            let base = image * pixels;
             let (mut ky, mut kx) = (0, 0);
             gather.push(pixel, |_| {
                 let (iy, ix) = (top + ky, left + kx);
@@ -152,14 +161,17 @@ impl Window {
                 }
                 let inside = iy >= 0 && iy < self.size[0] && ix >= 0 && ix < self.size[1];
                 if inside {
-                    ((iy * self.size[1] + ix) as usize * self.row) as u32
+                    ((base + (iy * self.size[1] + ix) as usize) * self.row) as u32
                 } else {
                     PADDING
                 }
             });
             x += 1;
-            if x as usize == self.out_w {
+            if x == width {
                 (y, x) = (y + 1, 0);
+            }
+            if y == height {
+                (image, y) = (image + 1, 0);
             }
         }
         end
@@ -174,9 +186,9 @@ pub fn padded(c: &Conv, input: Shape) -> Shape {
 
 /// The taps that reach input pixels of one residue class of a strided convolution, and where.
 pub struct Residue {
-    taps: [u16; TABLE],
+    taps: [u16; TAPS],
     /// Shift of the output pixel under each tap, in output pixels, rows and columns.
-    shifts: [[i16; 2]; TABLE],
+    shifts: [[i16; 2]; TAPS],
     count: usize,
 }
 
@@ -185,8 +197,8 @@ impl Residue {
     pub fn new(c: &Conv, ry: u32, rx: u32) -> Self {
         let (stride, pad) = (i32::from(c.stride), i32::from(c.pad));
         let mut list = Self {
-            taps: [0; TABLE],
-            shifts: [[0; 2]; TABLE],
+            taps: [0; TAPS],
+            shifts: [[0; 2]; TAPS],
             count: 0,
         };
         for ky in 0..i32::from(c.kh) {
@@ -208,15 +220,28 @@ impl Residue {
         &self.taps[..self.count]
     }
 
+    /// The output pixels that input pixels `(y, x)`, `(y, x + stride)`, ... of this class feed through tap `t` of the list:
+    /// a function of their number, or `None` if the whole line feeds none.
+    #[inline(always)]
+    pub fn cells(
+        &self,
+        t: usize,
+        (y, x): (u32, u32),
+        stride: u32,
+        output: Shape,
+    ) -> Option<impl Fn(usize) -> Option<usize> + use<>> {
+        let [dy, dx] = self.shifts[t].map(i64::from);
+        let (oy, ox) = (i64::from(y / stride) + dy, i64::from(x / stride) + dx);
+        let width = i64::from(output.w);
+        (oy >= 0 && oy < i64::from(output.h)).then_some(move |p: usize| {
+            let ox = ox + p as i64;
+            (ox >= 0 && ox < width).then(|| (oy * width + ox) as usize)
+        })
+    }
+
     /// The output pixel that input pixel `(y, x)` of this class feeds through tap `t` of the list, if any.
     #[inline(always)]
     pub fn output(&self, t: usize, y: u32, x: u32, stride: u32, output: Shape) -> Option<usize> {
-        let [dy, dx] = self.shifts[t];
-        let (oy, ox) = (
-            (y / stride) as i32 + i32::from(dy),
-            (x / stride) as i32 + i32::from(dx),
-        );
-        let inside = oy >= 0 && ox >= 0 && (oy as u32) < output.h && (ox as u32) < output.w;
-        inside.then(|| oy as usize * output.w as usize + ox as usize)
+        self.cells(t, (y, x), stride, output)?(0)
     }
 }

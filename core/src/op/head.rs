@@ -24,22 +24,21 @@ pub struct Seed {
 ///
 /// # Errors
 /// [`Error::NotFinite`] for logits with NaN or infinity, [`Error::Target`] for a class that doesn't exist.
-pub fn seed(logits: &[f32], target: Target, init: Init) -> Result<Seed, Error> {
+pub fn seed(logits: &[f32], wanted: Target, init: Init) -> Result<Seed, Error> {
     if logits.is_empty() || !logits.iter().all(|l| l.is_finite()) {
         return Err(Error::NotFinite);
     }
-    let mut predicted = 0;
-    for (i, &l) in logits.iter().enumerate() {
-        if l > logits[predicted] {
-            predicted = i;
-        }
-    }
-    let target = match target {
+    let predicted = ranked(logits, 0).unwrap_or(0);
+    let target = match wanted {
         Target::Predicted => predicted,
         Target::Class(index) => index as usize,
+        Target::Rank(rank) => ranked(logits, rank as usize).unwrap_or(logits.len()),
     };
     let logit = *logits.get(target).ok_or(Error::Target {
-        index: target as u32,
+        index: match wanted {
+            Target::Class(index) | Target::Rank(index) => index,
+            Target::Predicted => 0,
+        },
         classes: logits.len() as u32,
     })?;
     let probability = probability(logits, target);
@@ -57,6 +56,23 @@ pub fn seed(logits: &[f32], target: Target, init: Init) -> Result<Seed, Error> {
     })
 }
 
+/// The class with `rank` others before it, where larger logits come first and equal ones in order.
+fn ranked(logits: &[f32], rank: usize) -> Option<usize> {
+    let before = |i: usize, j: usize| logits[j] > logits[i] || logits[j] == logits[i] && j < i;
+    let mut next: Option<usize> = None;
+    for _ in 0..=rank {
+        // The first of those that come after the last one found.
+        let mut best = None;
+        for i in (0..logits.len()).filter(|&i| next.is_none_or(|last| before(i, last))) {
+            if best.is_none_or(|best| before(best, i)) {
+                best = Some(i);
+            }
+        }
+        next = Some(best?);
+    }
+    next
+}
+
 /// Softmax probability of class `index`, 0 for a class that doesn't exist.
 #[must_use]
 pub fn probability(logits: &[f32], index: usize) -> f32 {
@@ -70,10 +86,11 @@ pub fn probability(logits: &[f32], index: usize) -> f32 {
     (math::exp(f64::from(logit - most)) / total) as f32
 }
 
-/// `heat[p] = sum_c r[p, c]`, `[h, w, c] -> [h, w]`.
-pub fn collect(r: &[f32], channels: usize, heat: &mut [f32]) {
+/// `heat[p] = sum_c r[p, c]`, `[h, w, c] -> [h, w]`, written or, with `accumulate`, added.
+pub fn collect(r: &[f32], channels: usize, accumulate: bool, heat: &mut [f32]) {
     for (heat, pixel) in heat.iter_mut().zip(r.chunks_exact(channels)) {
-        *heat = pixel.iter().sum();
+        let sum: f32 = pixel.iter().sum();
+        *heat = if accumulate { *heat + sum } else { sum };
     }
 }
 
@@ -90,6 +107,15 @@ mod tests {
         assert!((first.relevance - 0.466_837).abs() < 1e-5);
         assert_eq!(seed_of(Target::Class(3), Init::Logit).relevance, -2.0);
         assert_eq!(seed_of(Target::Class(0), Init::One).relevance, 1.0);
+        let ranks = [0, 1, 2, 3].map(|rank| seed_of(Target::Rank(rank), Init::One).target);
+        assert_eq!(ranks, [1, 2, 0, 3]);
+        assert_eq!(
+            seed(&logits, Target::Rank(4), Init::One),
+            Err(Error::Target {
+                index: 4,
+                classes: 4
+            })
+        );
         assert_eq!(
             seed(&logits, Target::Class(4), Init::One),
             Err(Error::Target {

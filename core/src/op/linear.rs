@@ -1,7 +1,7 @@
 //! Fully connected layer: a convolution over one pixel. Its bias stays out of z.
 
 use crate::graph::Linear;
-use crate::op::conv::{self, Finish};
+use crate::op::conv::{self, Finish, Pass};
 use crate::op::{Context, Sinks};
 use crate::rule::Rule;
 use crate::shape::Shape;
@@ -19,12 +19,12 @@ pub fn forward_scratch(l: &Linear) -> usize {
 
 /// Floats of scratch that [`relevance`] needs.
 #[must_use]
-pub fn relevance_scratch(l: &Linear, threads: usize) -> usize {
+pub fn relevance_scratch(l: &Linear, threads: usize, maps: usize) -> usize {
     let (input, output) = shapes(l);
-    conv::relevance_scratch(&l.as_conv(), input, output, threads)
+    conv::relevance_scratch(&l.as_conv(), input, output, threads, maps)
 }
 
-/// `y = W x + b`, `[ci] -> [co]`.
+/// `y = W x + b`, `[ci] -> [co]`, for every image of a batch.
 pub fn forward(
     cx: &Context<'_>,
     l: &Linear,
@@ -52,16 +52,8 @@ pub fn relevance(
     l: &Linear,
     (a, r): (&[f32], &[f32]),
     (w, rule): (Weights<'_>, Rule),
-    accumulate: bool,
+    how: (Pass, bool),
     out: (&mut [f32], &mut [f32]),
 ) -> Sinks {
-    conv::relevance(
-        cx,
-        &l.as_conv(),
-        shapes(l),
-        (Some(a), r),
-        (w, rule),
-        accumulate,
-        out,
-    )
+    conv::relevance(cx, &l.as_conv(), shapes(l), (a, r), (w, rule), how, out)
 }

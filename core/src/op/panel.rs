@@ -3,17 +3,23 @@
 use crate::graph::{Conv, PANEL};
 use crate::op::gather::{Gather, PADDING};
 use crate::par::Tile;
-use crate::simd::{Lanes, Load, ROWS, dot};
+use crate::simd::{Lanes, Load, Sources, dot};
 
 /// What becomes of a finished accumulator.
 pub trait Epilogue {
+    /// What is the same for all pixels of sixteen channels, in registers.
+    type Channels<L: Lanes>: Copy;
+
+    /// Loads it for the channels from `channel` on.
+    fn channels<L: Lanes>(&self, lanes: L, channel: usize) -> Self::Channels<L>;
+
     /// Takes sixteen channels from `channel` on of output pixel `pixel` and writes them to the tile.
     fn finish<L: Lanes>(
         &self,
         lanes: L,
+        channels: Self::Channels<L>,
         tile: &mut Tile<'_>,
-        pixel: usize,
-        channel: usize,
+        at: (usize, usize),
         acc: L::Row,
     );
 }
@@ -31,7 +37,7 @@ pub struct Rows<'a> {
     pub taps: &'a [u16],
 }
 
-/// Multiplies every group of the table with one panel of sixteen channels.
+/// Multiplies every pixel of the table with one panel of sixteen channels.
 #[inline(always)]
 pub fn sweep<L: Lanes, W: Load, E: Epilogue, const PLUS: bool>(
     lanes: L,
@@ -41,77 +47,53 @@ pub fn sweep<L: Lanes, W: Load, E: Epilogue, const PLUS: bool>(
     channel: usize,
     (tile, epilogue): (&mut Tile<'_>, &E),
 ) {
-    for (pixels, offsets) in gather.groups() {
-        match pixels.len() {
-            1 => group::<L, W, E, PLUS, 1>(
-                lanes,
-                rows,
-                pixels,
-                offsets,
-                panel,
-                channel,
-                (tile, epilogue),
-            ),
-            2 => group::<L, W, E, PLUS, 2>(
-                lanes,
-                rows,
-                pixels,
-                offsets,
-                panel,
-                channel,
-                (tile, epilogue),
-            ),
-            3 | 4 => group::<L, W, E, PLUS, 4>(
-                lanes,
-                rows,
-                pixels,
-                offsets,
-                panel,
-                channel,
-                (tile, epilogue),
-            ),
-            _ => group::<L, W, E, PLUS, ROWS>(
-                lanes,
-                rows,
-                pixels,
-                offsets,
-                panel,
-                channel,
-                (tile, epilogue),
-            ),
+    let channels = epilogue.channels(lanes, channel);
+    for (pixels, offsets) in gather.groups(L::ROWS) {
+        // The smallest kernel that takes the group; those larger than the set's are not compiled.
+        macro_rules! smallest {
+            ($($m:literal)*) => {
+                $(if $m <= L::ROWS && pixels.len() <= $m {
+                    let acc = group::<L, W, PLUS, $m>(lanes, rows, offsets, pixels.len(), panel);
+                    for (&pixel, acc) in pixels.iter().zip(acc) {
+                        epilogue.finish(lanes, channels, tile, (pixel as usize, channel), acc);
+                    }
+                    continue;
+                })*
+            };
         }
+        smallest!(1 2 3 4 5 6 7 8 9 10 11 12);
     }
 }
 
+/// `acc[m] = sum over taps of the row under the tap * the tap's part of the panel` for `count <= M` pixels; the others
+/// repeat the last.
 #[inline(always)]
-fn group<L: Lanes, W: Load, E: Epilogue, const PLUS: bool, const M: usize>(
+fn group<L: Lanes, W: Load, const PLUS: bool, const M: usize>(
     lanes: L,
     rows: Rows<'_>,
-    pixels: &[u32],
-    offsets: &[[u32; ROWS]],
+    offsets: &[u32],
+    count: usize,
     panel: &[[W; PANEL]],
-    channel: usize,
-    (tile, epilogue): (&mut Tile<'_>, &E),
-) {
+) -> [L::Row; M] {
     let mut acc = [lanes.splat(0.0); M];
-    for (offsets, &tap) in offsets.iter().zip(rows.taps) {
-        if offsets == &[PADDING; ROWS] {
-            continue;
-        }
-        let sources: [&[f32]; M] = core::array::from_fn(|m| {
-            if offsets[m] == PADDING {
-                &rows.zero[..rows.span]
+    let taps = rows.taps.len();
+    for (t, &tap) in rows.taps.iter().enumerate() {
+        let mut padding = true;
+        let sources = Sources::<M>::new(rows.span, |m| {
+            let offset = offsets[m.min(count - 1) * taps + t];
+            if offset == PADDING {
+                rows.zero
             } else {
-                let start = offsets[m] as usize;
-                &rows.x[start..start + rows.span]
+                padding = false;
+                &rows.x[offset as usize..]
             }
         });
-        let start = usize::from(tap) * rows.span;
-        acc = dot::<L, W, PLUS, M>(lanes, sources, &panel[start..start + rows.span], acc);
+        if !padding {
+            let start = usize::from(tap) * rows.span;
+            acc = dot::<L, W, PLUS, M>(lanes, sources, &panel[start..start + rows.span], acc);
+        }
     }
-    for (&pixel, acc) in pixels.iter().zip(acc) {
-        epilogue.finish(lanes, tile, pixel as usize, channel, acc);
-    }
+    acc
 }
 
 /// Lays weights `[co, ci, kh, kw]` out as panels `[co/16][kh*kw*ci][16]`; lanes past `co` become 0.

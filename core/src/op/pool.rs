@@ -164,20 +164,46 @@ impl Task for Winner<'_> {
     }
 }
 
-/// The sum of one channel, in f64: a map may have millions of pixels.
-fn total(x: &[f32], channel: usize, channels: usize) -> f64 {
-    x.iter()
-        .skip(channel)
-        .step_by(channels)
-        .map(|&v| f64::from(v))
-        .sum()
+/// Channels that are summed side by side.
+const LANES: usize = 64;
+
+/// The sums of up to [`LANES`] channels from `first` on, in f64: a map may have millions of pixels.
+#[inline(always)]
+fn totals(x: &[f32], first: usize, count: usize, channels: usize) -> [f64; LANES] {
+    let mut totals = [0.0; LANES];
+    for pixel in x.chunks_exact(channels) {
+        for (total, &v) in totals.iter_mut().zip(&pixel[first..first + count]) {
+            *total += f64::from(v);
+        }
+    }
+    totals
 }
 
 /// Global average, `[h, w, c] -> [c]`.
-pub fn average_forward(input: Shape, x: &[f32], y: &mut [f32]) {
-    let (c, count) = (input.c as usize, input.pixels() as f64);
-    for (channel, y) in y.iter_mut().enumerate().take(c) {
-        *y = (total(x, channel, c) / count) as f32;
+pub fn average_forward(cx: &Context<'_>, input: Shape, x: &[f32], y: &mut [f32]) {
+    cx.isa.run(Average { input, x, y });
+}
+
+struct Average<'a> {
+    input: Shape,
+    x: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Task for Average<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) {
+        let (c, count) = (self.input.c as usize, self.input.pixels() as f64);
+        for (first, y) in (0..c).step_by(LANES).zip(self.y.chunks_mut(LANES)) {
+            for (y, total) in y
+                .iter_mut()
+                .zip(totals(self.x, first, LANES.min(c - first), c))
+            {
+                *y = (total / count) as f32;
+            }
+        }
     }
 }
 
@@ -191,34 +217,71 @@ pub fn average_relevance(
     accumulate: bool,
     out: &mut [f32],
 ) -> Sinks {
-    let (c, count) = (input.c as usize, input.pixels() as f32);
-    let mut sinks = Sinks::default();
     if !accumulate {
         out.fill(0.0);
     }
-    for (channel, &r) in r.iter().enumerate().take(c) {
-        let cells = (channel..a.len()).step_by(c);
-        let total = total(a, channel, c) as f32;
-        let z = total / count + eps;
-        if z > LEAST_Z {
-            let s = r / z;
-            cells.for_each(|i| out[i] += a[i] * s / count);
-            if cx.audit {
-                let sink = if total == 0.0 {
-                    &mut sinks.dead
+    cx.isa.run(Averaged {
+        input,
+        a,
+        r,
+        eps,
+        dead,
+        audit: cx.audit,
+        out,
+    })
+}
+
+struct Averaged<'a> {
+    input: Shape,
+    a: &'a [f32],
+    r: &'a [f32],
+    eps: f32,
+    dead: Dead,
+    audit: bool,
+    out: &'a mut [f32],
+}
+
+impl Task for Averaged<'_> {
+    type Output = Sinks;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) -> Sinks {
+        let (c, count) = (self.input.c as usize, self.input.pixels() as f32);
+        let mut sinks = Sinks::default();
+        for (first, r) in (0..c).step_by(LANES).zip(self.r.chunks(LANES)) {
+            let totals = totals(self.a, first, r.len(), c);
+            // What a cell gets for its activation, and what it gets in any case.
+            let (mut factor, mut even) = ([0f32; LANES], [0f32; LANES]);
+            for (lane, (&r, total)) in r.iter().zip(totals).enumerate() {
+                let z = total as f32 / count + self.eps;
+                if z > LEAST_Z {
+                    let s = r / z;
+                    factor[lane] = s / count;
+                    if self.audit {
+                        let sink = if total == 0.0 {
+                            &mut sinks.dead
+                        } else {
+                            &mut sinks.eps
+                        };
+                        *sink += f64::from(s) * f64::from(self.eps);
+                    }
+                } else if self.dead == Dead::Redistribute {
+                    even[lane] = r / count;
+                    sinks.redistributed += f64::from(r);
                 } else {
-                    &mut sinks.eps
-                };
-                *sink += f64::from(s) * f64::from(eps);
+                    sinks.dead += f64::from(r);
+                }
             }
-        } else if dead == Dead::Redistribute {
-            cells.for_each(|i| out[i] += r / count);
-            sinks.redistributed += f64::from(r);
-        } else {
-            sinks.dead += f64::from(r);
+            let pixels = self.out.chunks_exact_mut(c).zip(self.a.chunks_exact(c));
+            for (out, a) in pixels {
+                let (out, a) = (&mut out[first..first + r.len()], &a[first..]);
+                for (lane, (out, &a)) in out.iter_mut().zip(a).enumerate() {
+                    *out += a * factor[lane] + even[lane];
+                }
+            }
         }
+        sinks
     }
-    sinks
 }
 
 #[cfg(test)]

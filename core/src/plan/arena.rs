@@ -1,4 +1,6 @@
-//! Places values in one arena: largest first, each at the lowest address where nothing alive at the same time lies.
+//! Places values in one arena: in some order, each at the lowest address where nothing alive at the same time lies.
+//!
+//! No order is best for every schedule, so several are tried until one meets the lower bound.
 
 use crate::error::{Buffer, Error};
 use crate::plan::Value;
@@ -6,15 +8,78 @@ use crate::plan::Value;
 /// Values start at multiples of this many f32 (64 bytes).
 pub const ALIGN: usize = 16;
 
+const UNPLACED: u32 = u32::MAX;
+
+/// More values than this are placed in the first order alone: the time grows with their square.
+const PATIENCE: usize = 4096;
+
+/// What comes first.
+#[derive(Clone, Copy)]
+enum Order {
+    /// The largest.
+    Size,
+    /// The largest product of size and lifetime.
+    Area,
+    /// What lives longest.
+    Life,
+    /// What dies last, and of those the largest.
+    Death,
+    /// What is born first, and of those the largest.
+    Birth,
+}
+
+const ORDERS: [Order; 5] = [
+    Order::Size,
+    Order::Area,
+    Order::Life,
+    Order::Death,
+    Order::Birth,
+];
+
+impl Order {
+    fn key(self, value: &Value) -> (u64, u64) {
+        let size = u64::from(value.region.len);
+        let life = u64::from(value.death.min(1 << 24) - value.birth.min(1 << 24)) + 1;
+        match self {
+            Order::Size => (size, life),
+            Order::Area => (size * life, size),
+            Order::Life => (life, size),
+            Order::Death => (u64::from(value.death), size),
+            Order::Birth => (u64::from(u32::MAX - value.birth), size),
+        }
+    }
+}
+
 /// Gives every value its place; returns the elements of the arena.
-pub fn place(values: &mut [Value]) -> Result<usize, Error> {
-    const UNPLACED: u32 = u32::MAX;
+pub fn place(values: &mut [Value], bound: usize) -> Result<usize, Error> {
+    let mut best = (place_by(values, Order::Size)?, Order::Size);
+    let mut last = Order::Size;
+    if values.len() <= PATIENCE {
+        for order in ORDERS.into_iter().skip(1) {
+            if best.0 <= bound {
+                break;
+            }
+            last = order;
+            if let Ok(end) = place_by(values, order)
+                && end < best.0
+            {
+                best = (end, order);
+            }
+        }
+    }
+    if core::mem::discriminant(&last) != core::mem::discriminant(&best.1) {
+        place_by(values, best.1)?;
+    }
+    Ok(best.0)
+}
+
+fn place_by(values: &mut [Value], order: Order) -> Result<usize, Error> {
     values.iter_mut().for_each(|v| v.region.start = UNPLACED);
     let mut end = 0;
     loop {
         let next = (0..values.len())
             .filter(|&i| values[i].region.start == UNPLACED)
-            .max_by_key(|&i| (values[i].region.len, core::cmp::Reverse(i)));
+            .max_by_key(|&i| (order.key(&values[i]), core::cmp::Reverse(i)));
         let Some(next) = next else { return Ok(end) };
         let value = values[next];
         let len = (value.region.len as usize).next_multiple_of(ALIGN);

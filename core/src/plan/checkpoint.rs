@@ -1,7 +1,7 @@
 //! What is kept on the way forward and what is computed again on the way back.
 
 use crate::error::Error;
-use crate::graph::{NONE, NodeId, Op};
+use crate::graph::{NONE, Node, NodeId, Op};
 use crate::model::Model;
 use crate::plan::{Memory, Options, Slot};
 use crate::rule::Share;
@@ -41,13 +41,41 @@ pub fn share(options: &Options, op: &Op) -> Option<Share> {
     }
 }
 
-/// Blocks from this one on keep their activations.
-pub fn keep_from(model: &Model<'_>, memory: Memory) -> u16 {
-    let last = model.node(model.node_count().saturating_sub(1)).segment;
-    match memory {
-        Memory::Keep => 0,
-        // Relevance reaches the head and the last block right after the forward pass: nothing would be saved.
-        Memory::Block => last.saturating_sub(1),
+/// What outlives the forward pass.
+#[derive(Clone, Copy)]
+pub struct Kept {
+    /// Blocks from this one on keep all their activations.
+    pub segment: u16,
+    /// Stages from this one on keep the inputs of their blocks.
+    pub stage: u8,
+    /// Relevance reaches the blocks from this one on right after the forward pass: nothing is saved by computing them
+    /// again or by halving their precision.
+    last: u16,
+}
+
+impl Kept {
+    /// What a memory mode keeps.
+    pub fn new(model: &Model<'_>, memory: Memory) -> Self {
+        // The head is a block and a stage of its own.
+        let head = model.node(model.node_count().saturating_sub(1));
+        let last = head.segment.saturating_sub(1);
+        let (segment, stage) = match memory {
+            Memory::Keep => (0, 0),
+            Memory::Block => (last, 0),
+            Memory::Stage => (last, head.stage.saturating_sub(1)),
+        };
+        Self {
+            segment,
+            stage,
+            last,
+        }
+    }
+
+    /// Whether the way back reads the value that the way forward leaves.
+    pub fn keeps(&self, node: &Node, slot: &Slot) -> bool {
+        let whole = node.segment >= self.segment;
+        let input = slot.crosses && node.stage >= self.stage;
+        slot.needed && (whole || input || slot.crosses_stage)
     }
 }
 
@@ -56,7 +84,7 @@ pub fn reads_image(model: &Model<'_>, input: NodeId) -> bool {
     input != NONE && model.node(input).op == Op::Input
 }
 
-/// Marks what the backward pass reads, what later blocks read, and which convolutions end in an addition.
+/// Marks what the backward pass reads, what later blocks and stages read, and which convolutions end in an addition.
 pub fn mark(model: &Model<'_>, options: &Options, slots: &mut [Slot]) {
     for id in (0..slots.len()).rev() {
         let node = model.node(id as NodeId);
@@ -69,15 +97,22 @@ pub fn mark(model: &Model<'_>, options: &Options, slots: &mut [Slot]) {
             Op::Input | Op::Subsample(_) => false,
         };
         for input in node.inputs.into_iter().filter(|&i| i != NONE) {
+            let source = model.node(input);
             let slot = &mut slots[usize::from(input)];
             slot.uses += 1;
             slot.needed |= options.composite.is_some() && (reads || again);
-            slot.crosses |= model.node(input).segment < node.segment;
+            slot.crosses |= source.segment < node.segment;
+            slot.crosses_stage |= source.stage < node.stage;
         }
     }
-    let keep_from = keep_from(model, options.memory);
+    let kept = Kept::new(model, options.memory);
     for id in 0..slots.len() {
         let node = model.node(id as NodeId);
+        let slot = &mut slots[id];
+        slot.half = options.half
+            && node.op != Op::Input
+            && node.segment < kept.last
+            && (kept.keeps(&node, slot) || slot.needed && slot.crosses);
         let (Op::Add { .. }, [residual, skip]) = (node.op, node.inputs) else {
             continue;
         };
@@ -89,7 +124,7 @@ pub fn mark(model: &Model<'_>, options: &Options, slots: &mut [Slot]) {
             && skip != branch.inputs[0];
         let slot = &mut slots[usize::from(residual)];
         // Its value is not kept, or not wanted on the way back.
-        let passing = node.segment < keep_from || !slot.needed;
+        let passing = node.segment < kept.segment || !slot.needed;
         slot.fused = plain && passing && slot.uses == 1;
     }
 }

@@ -31,6 +31,10 @@ pub enum Act {
     Relevance,
     /// The relevance of the image is summed over its channels.
     Collect,
+    /// An activation is put by in half precision.
+    Pack,
+    /// The same activation is taken out again.
+    Unpack,
 }
 
 /// A piece of the arena, in f32.
@@ -66,8 +70,13 @@ impl Region {
 /// | forward, recompute | inputs; for a convolution that ends a block, the skip branch second | output |
 /// | seed | logits | relevance of the logits |
 /// | split | residual branch, skip branch (empty unless split in proportion), relevance (keeps the residual share) | relevance of the skip branch |
-/// | relevance | input activation (empty for the image), relevance of the output | relevance of the input |
+/// | relevance | input activation, relevance of the output | relevance of the input |
+/// | relevance of a convolution of the image | nothing, relevance of the output | heat `[h, w]` |
 /// | collect | relevance of the image | heat `[h, w]` |
+/// | pack, unpack | the activation in single, in half precision | the same in half, in single precision |
+///
+/// A batch lies image by image, and the maps of one image lie target by target: map `image * targets + target` of every
+/// relevance. `shapes` are those of one image, `scratch` serves one map after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Step {
@@ -109,6 +118,8 @@ impl Step {
 pub enum Content {
     /// The output of a node.
     Activation,
+    /// The same in half precision, two in the place of one.
+    Packed,
     /// Relevance of a node's output.
     Relevance,
     /// Working memory of a step.
@@ -166,6 +177,12 @@ pub struct Slot {
     needed: bool,
     /// Whether a later block reads it.
     crosses: bool,
+    /// Whether a later stage reads it.
+    crosses_stage: bool,
+    /// Whether it is put by in half precision.
+    half: bool,
+    /// Value of the activation in half precision, or [`NONE`].
+    packed: u16,
     /// Whether its forward pass happens inside the addition that follows.
     fused: bool,
 }
@@ -179,6 +196,9 @@ impl Slot {
         uses: 0,
         needed: false,
         crosses: false,
+        crosses_stage: false,
+        half: false,
+        packed: NONE,
         fused: false,
     };
 }
@@ -192,24 +212,59 @@ pub enum Memory {
     /// The inputs of blocks; the inside of a block is computed again when relevance reaches it.
     #[default]
     Block,
+    /// The inputs of stages; when relevance reaches a stage, the inputs of its blocks are computed again, and then block by
+    /// block their insides: least memory, at the price of almost two more forward passes than [`Memory::Keep`].
+    Stage,
 }
 
 impl Memory {
     /// All modes with their names on the command line.
-    pub const ALL: [(Memory, &'static str); 2] = [(Memory::Keep, "keep"), (Memory::Block, "block")];
+    pub const ALL: [(Memory, &'static str); 3] = [
+        (Memory::Keep, "keep"),
+        (Memory::Block, "block"),
+        (Memory::Stage, "stage"),
+    ];
 }
 
 /// What a schedule is made for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
-    /// Size of the image.
+    /// Size of one image.
     pub image: Shape,
+    /// Images of a batch.
+    pub images: usize,
+    /// Classes explained of each image in one call.
+    pub targets: usize,
     /// Rules; `None` plans a forward pass only.
     pub composite: Option<Composite>,
     /// What is kept for the way back.
     pub memory: Memory,
+    /// Whether what is kept lies in half precision: half the memory, and a map that differs by the rounding of 11 bits.
+    pub half: bool,
     /// Threads that will work on it.
     pub threads: usize,
+}
+
+impl Options {
+    /// One class of one image on one thread, block checkpoints in single precision.
+    #[must_use]
+    pub const fn new(image: Shape, composite: Option<Composite>) -> Self {
+        Self {
+            image,
+            images: 1,
+            targets: 1,
+            composite,
+            memory: Memory::Block,
+            half: false,
+            threads: 1,
+        }
+    }
+
+    /// Maps of one call: images times targets.
+    #[must_use]
+    pub const fn maps(&self) -> usize {
+        self.images.saturating_mul(self.targets)
+    }
 }
 
 /// Buffers that a plan is made in; [`Workspace::capacity`] says how large.
@@ -228,7 +283,7 @@ impl Workspace<'_> {
     #[must_use]
     pub const fn capacity(nodes: u16) -> (usize, usize, usize) {
         let n = nodes as usize;
-        (n, 6 * n + 8, 4 * n + 8)
+        (n, 13 * n + 8, 9 * n + 8)
     }
 }
 
@@ -263,6 +318,13 @@ impl<'w> Plan<'w> {
             values,
             steps,
         } = workspace;
+        if options.images == 0 || options.targets == 0 {
+            return Err(Error::Length {
+                buffer: Buffer::Image,
+                need: 1,
+                have: 0,
+            });
+        }
         let nodes = usize::from(model.node_count());
         let have = slots.len() as u64;
         let slots = slots.get_mut(..nodes).ok_or(Error::Capacity {
@@ -275,8 +337,8 @@ impl<'w> Plan<'w> {
         let marks = schedule::emit(model, options, slots, values, steps)?;
         let values = &mut values[..marks.values];
         let steps = &mut steps[..marks.steps];
-        let arena = arena::place(values)?;
         let lower_bound = arena::lower_bound(values, steps.len());
+        let arena = arena::place(values, lower_bound)?;
         for step in steps.iter_mut() {
             for region in step
                 .ins
@@ -350,7 +412,7 @@ impl<'w> Plan<'w> {
         &self.options
     }
 
-    /// Where the image goes, `[h, w, 3]`.
+    /// Where the images go, `[images, h, w, 3]`.
     #[must_use]
     pub fn image(&self) -> Region {
         self.image
@@ -362,13 +424,13 @@ impl<'w> Plan<'w> {
         self.zero
     }
 
-    /// Where the logits are after the forward pass.
+    /// Where the logits are after the forward pass, `[images, classes]`.
     #[must_use]
     pub fn logits(&self) -> Region {
         self.logits
     }
 
-    /// Where the map is in the end, `[h, w]`; empty for a forward plan.
+    /// Where the maps are in the end, `[images, targets, h, w]`; empty for a forward plan.
     #[must_use]
     pub fn heat(&self) -> Region {
         self.heat

@@ -4,7 +4,7 @@ use crate::error::{Buffer, Error};
 use crate::graph::{NONE, NodeId, Op};
 use crate::model::Model;
 use crate::op::{conv, linear};
-use crate::plan::checkpoint::{input_shape, keep_from, reads_image, share};
+use crate::plan::checkpoint::{Kept, input_shape, reads_image, share};
 use crate::plan::{Act, Content, Options, Region, Slot, Step, Value};
 use crate::rule::Share;
 
@@ -27,6 +27,9 @@ struct Scheduler<'s, 'm> {
     steps: &'s mut [Step],
     value_count: usize,
     step_count: usize,
+    kept: Kept,
+    /// Value of the maps, or [`NONE`] before there are any.
+    heat: u16,
 }
 
 /// Fills `values` and `steps`. Until the arena is placed, a region's `start` is the index of its value.
@@ -45,24 +48,28 @@ pub fn emit(
         steps,
         value_count: 0,
         step_count: 0,
+        kept: Kept::new(model, options.memory),
+        heat: NONE,
     };
     let last = model.node_count() - 1;
     let zero = s.zero()?;
-    let image = s.value(Content::Activation, 0, s.slots[0].shape.elements())?;
+    let image = s.value(Content::Activation, 0, s.batch(0)?)?;
     s.slots[0].value = image;
     for id in 1..=last {
         if !s.slots[usize::from(id)].fused {
-            s.forward(id, Act::Forward)?;
+            s.forward(id, Act::Forward, true)?;
+            if s.kept.keeps(&model.node(id), &s.slots[usize::from(id)]) {
+                s.pack(id)?;
+            }
         }
     }
     let logits = s.slots[usize::from(last)].value;
     s.outlives(logits);
     let forward = s.step_count;
-    let heat = if options.composite.is_some() {
-        s.backward(last)?
-    } else {
-        NONE
-    };
+    if options.composite.is_some() {
+        s.put_by();
+        s.backward(last)?;
+    }
     Ok(Marks {
         values: s.value_count,
         steps: s.step_count,
@@ -70,7 +77,7 @@ pub fn emit(
         image,
         zero,
         logits,
-        heat,
+        heat: s.heat,
     })
 }
 
@@ -79,9 +86,53 @@ impl Scheduler<'_, '_> {
         &mut self.slots[usize::from(id)]
     }
 
-    /// The region of a node's activation, for now its value.
-    fn activation(&self, id: NodeId) -> Region {
-        self.region(self.slots[usize::from(id)].value)
+    /// Elements of a node's output for all images.
+    fn batch(&self, id: NodeId) -> Result<usize, Error> {
+        self.times(
+            self.slots[usize::from(id)].shape.elements(),
+            self.options.images,
+        )
+    }
+
+    fn times(&self, elements: usize, count: usize) -> Result<usize, Error> {
+        elements.checked_mul(count).ok_or(Error::Capacity {
+            buffer: Buffer::Arena,
+            need: u64::MAX,
+            have: u64::from(u32::MAX),
+        })
+    }
+
+    /// The region of a node's activation, for now its value; taken out of half precision first where it is put by.
+    fn activation(&mut self, id: NodeId) -> Result<Region, Error> {
+        let slot = *self.slot(id);
+        if slot.value == NONE && slot.packed != NONE {
+            let mut step = self.step(Act::Unpack, id);
+            let value = self.value(Content::Activation, id, self.batch(id)?)?;
+            (step.ins[0], step.out) = (self.region(slot.packed), self.region(value));
+            self.slot(id).value = value;
+            self.push(step)?;
+        }
+        Ok(self.region(self.slots[usize::from(id)].value))
+    }
+
+    /// Copies an activation into half precision, if it is to be put by.
+    fn pack(&mut self, id: NodeId) -> Result<(), Error> {
+        if !self.slot(id).half {
+            return Ok(());
+        }
+        let mut step = self.step(Act::Pack, id);
+        let packed = self.value(Content::Packed, id, self.batch(id)?.div_ceil(2))?;
+        step.ins[0] = self.activation(id)?;
+        step.out = self.region(packed);
+        self.slot(id).packed = packed;
+        self.push(step)
+    }
+
+    /// From here on, activations that were packed are only there in half precision.
+    fn put_by(&mut self) {
+        for slot in self.slots.iter_mut().filter(|s| s.packed != NONE) {
+            slot.value = NONE;
+        }
     }
 
     fn value(&mut self, content: Content, node: NodeId, elements: usize) -> Result<u16, Error> {
@@ -170,10 +221,10 @@ impl Scheduler<'_, '_> {
         }
     }
 
-    /// The forward pass of a node, an addition together with the convolution that was fused into it.
-    fn forward(&mut self, id: NodeId, act: Act) -> Result<(), Error> {
+    /// The forward pass of a node; with `fuse`, an addition together with the convolution that was fused into it.
+    fn forward(&mut self, id: NodeId, act: Act, fuse: bool) -> Result<(), Error> {
         let inputs = self.model.node(id).inputs;
-        let fused = act == Act::Forward && inputs[1] != NONE && self.slot(inputs[0]).fused;
+        let fused = fuse && inputs[1] != NONE && self.slot(inputs[0]).fused;
         let mut step = if fused {
             self.step(act, inputs[0])
         } else {
@@ -193,11 +244,10 @@ impl Scheduler<'_, '_> {
         };
         for (region, source) in step.ins.iter_mut().zip(sources) {
             if source != NONE {
-                *region = self.activation(source);
+                *region = self.activation(source)?;
             }
         }
-        let elements = self.slot(id).shape.elements();
-        let value = self.value(Content::Activation, id, elements)?;
+        let value = self.value(Content::Activation, id, self.batch(id)?)?;
         let scratch = self.value(Content::Scratch, id, scratch)?;
         (step.out, step.scratch) = (self.region(value), self.region(scratch));
         self.slot(id).value = value;
@@ -212,23 +262,40 @@ impl Scheduler<'_, '_> {
         if relevance != NONE {
             return Ok((self.region(relevance), true));
         }
-        let value = self.value(Content::Relevance, node, shape.elements())?;
+        let elements = self.times(shape.elements(), self.options.maps())?;
+        let value = self.value(Content::Relevance, node, elements)?;
         self.slot(node).relevance = value;
         Ok((self.region(value), false))
     }
 
-    fn backward(&mut self, last: NodeId) -> Result<u16, Error> {
-        let keep_from = keep_from(self.model, self.options.memory);
+    /// The maps, and whether they hold some relevance already.
+    fn map(&mut self) -> Result<(Region, bool), Error> {
+        let known = self.heat != NONE;
+        if !known {
+            let elements = self.times(self.slots[0].shape.pixels(), self.options.maps())?;
+            self.heat = self.value(Content::Heat, 0, elements)?;
+            self.outlives(self.heat);
+        }
+        Ok((self.region(self.heat), known))
+    }
+
+    fn backward(&mut self, last: NodeId) -> Result<(), Error> {
         let mut seed = self.step(Act::Seed, last);
-        seed.ins[0] = self.activation(last);
+        seed.ins[0] = self.activation(last)?;
         (seed.out, _) = self.target(last)?;
         self.push(seed)?;
-        let mut segment = u16::MAX;
+        let (mut segment, mut stage) = (u16::MAX, u8::MAX);
         for id in (1..=last).rev() {
             let node = self.model.node(id);
+            if node.stage != stage {
+                stage = node.stage;
+                if stage < self.kept.stage {
+                    self.restore(stage, node.segment)?;
+                }
+            }
             if node.segment != segment {
                 segment = node.segment;
-                if segment < keep_from {
+                if segment < self.kept.segment {
                     self.recompute(segment)?;
                 }
             }
@@ -237,15 +304,32 @@ impl Scheduler<'_, '_> {
             }
         }
         let image = self.slot(0).relevance;
-        if image == NONE {
+        if image != NONE {
+            let mut collect = self.step(Act::Collect, 0);
+            collect.ins[0] = self.region(image);
+            (collect.out, collect.accumulate) = self.map()?;
+            self.push(collect)?;
+        }
+        if self.heat == NONE {
             return Err(Error::Unsupported { node: 0 });
         }
-        let mut collect = self.step(Act::Collect, 0);
-        let heat = self.value(Content::Heat, 0, self.slots[0].shape.pixels())?;
-        (collect.ins[0], collect.out) = (self.region(image), self.region(heat));
-        self.push(collect)?;
-        self.outlives(heat);
-        Ok(heat)
+        Ok(())
+    }
+
+    /// Computes the inputs of a stage's blocks again, up to block `last`.
+    fn restore(&mut self, stage: u8, last: u16) -> Result<(), Error> {
+        for id in 1..self.model.node_count() {
+            let (slot, node) = (*self.slot(id), self.model.node(id));
+            let inside = node.stage == stage && node.segment < last;
+            if inside && !slot.fused && !slot.crosses_stage {
+                self.forward(id, Act::Recompute, true)?;
+                if slot.crosses {
+                    self.pack(id)?;
+                }
+            }
+        }
+        self.put_by();
+        Ok(())
     }
 
     /// Computes the inside of a block again.
@@ -253,7 +337,7 @@ impl Scheduler<'_, '_> {
         for id in 1..self.model.node_count() {
             let slot = *self.slot(id);
             if self.model.node(id).segment == segment && slot.needed && !slot.crosses {
-                self.forward(id, Act::Recompute)?;
+                self.forward(id, Act::Recompute, false)?;
             }
         }
         Ok(())
@@ -267,9 +351,12 @@ impl Scheduler<'_, '_> {
         let mut step = self.step(Act::Relevance, id);
         let [input, output] = step.shapes;
         let threads = self.options.threads.max(1);
+        let image = reads_image(self.model, source);
+        let targets = self.options.targets;
         let scratch = match node.op {
-            Op::Conv(c) => conv::relevance_scratch(&c, input, output, threads),
-            Op::Linear(l) => linear::relevance_scratch(&l, threads),
+            Op::Conv(c) if image => conv::ones::scratch(&c, output, threads),
+            Op::Conv(c) => conv::relevance_scratch(&c, input, output, threads, targets),
+            Op::Linear(l) => linear::relevance_scratch(&l, threads, targets),
             Op::Input | Op::Add { .. } | Op::MaxPool(_) | Op::AvgPool | Op::Subsample(_) => 0,
         };
         if let Some(share) = share(self.options, &node.op) {
@@ -285,18 +372,20 @@ impl Scheduler<'_, '_> {
             step.act = Act::Split;
             step.ins[2] = relevance;
             if share == Share::Ratio {
-                step.ins[0] = self.activation(source);
-                step.ins[1] = self.activation(skip);
+                step.ins[0] = self.activation(source)?;
+                step.ins[1] = self.activation(skip)?;
             }
             (step.out, step.accumulate) = self.target(skip)?;
             return self.push(step);
         }
-        // The first convolution sees ones instead of the image.
-        if !(matches!(node.op, Op::Conv(_)) && reads_image(self.model, source)) {
-            step.ins[0] = self.activation(source);
-        }
         step.ins[1] = relevance;
-        (step.out, step.accumulate) = self.target(source)?;
+        // The first convolution sees ones instead of the image, and gives the map itself.
+        (step.out, step.accumulate) = if image && matches!(node.op, Op::Conv(_)) {
+            self.map()?
+        } else {
+            step.ins[0] = self.activation(source)?;
+            self.target(source)?
+        };
         let scratch = self.value(Content::Scratch, id, scratch)?;
         step.scratch = self.region(scratch);
         self.push(step)

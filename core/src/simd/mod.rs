@@ -4,9 +4,13 @@
 //! written once, generic over [`Lanes`], as a [`Task`]. [`Isa::run`] compiles the task for the set and calls it. Tokens
 //! of sets are only made after the CPU was asked (or the compiler told), which is what makes their methods safe.
 
-mod portable;
 #[cfg(target_arch = "x86_64")]
-mod x86;
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+use core::marker::PhantomData;
 
 use half::f16;
 
@@ -15,13 +19,15 @@ use crate::view::Weight;
 
 pub use portable::Portable;
 
-/// Rows of inputs that the microkernel works on at once.
-pub const ROWS: usize = 6;
+/// The largest finite half.
+const MOST_HALF: f32 = 65_504.0;
 
 /// Sixteen f32 and the operations the kernels need. `mul_add` is fused where the instruction set can.
 pub trait Lanes: Copy + Send + Sync {
     /// A row of sixteen values in registers.
     type Row: Copy;
+    /// Rows of inputs that the microkernel works on at once: as many accumulators as fit beside the weights.
+    const ROWS: usize;
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::Row;
     /// Sixteen values from memory.
@@ -30,6 +36,8 @@ pub trait Lanes: Copy + Send + Sync {
     fn load_half(self, from: &[f16; PANEL]) -> Self::Row;
     /// To memory.
     fn store(self, row: Self::Row, to: &mut [f32; PANEL]);
+    /// To memory as halves, rounded to nearest; finite whatever the row holds but NaN.
+    fn store_half(self, row: Self::Row, to: &mut [f16; PANEL]);
     /// `a * b + c`
     fn mul_add(self, a: Self::Row, b: Self::Row, c: Self::Row) -> Self::Row;
     /// `a + b`
@@ -43,13 +51,7 @@ pub trait Lanes: Copy + Send + Sync {
     /// `z > least ? r / z : 0` in each lane, and whether any lane with `r != 0` gave 0.
     fn guarded_div(self, r: Self::Row, z: Self::Row, least: f32) -> (Self::Row, bool);
     /// Transposes a 16 x 16 block.
-    fn transpose(self, from: &[[f32; PANEL]; PANEL], to: &mut [[f32; PANEL]; PANEL]) {
-        for (i, row) in from.iter().enumerate() {
-            for (j, &v) in row.iter().enumerate() {
-                to[j][i] = v;
-            }
-        }
-    }
+    fn transpose(self, rows: [Self::Row; PANEL]) -> [Self::Row; PANEL];
 
     /// Up to sixteen values; missing lanes are 0.
     #[inline(always)]
@@ -115,23 +117,54 @@ impl Load for f16 {
     }
 }
 
+/// `M` rows of inputs, each at least `len` long: checked once, then read without a look at bounds.
+#[derive(Clone, Copy)]
+pub struct Sources<'a, const M: usize> {
+    rows: [*const f32; M],
+    len: usize,
+    life: PhantomData<&'a [f32]>,
+}
+
+impl<'a, const M: usize> Sources<'a, M> {
+    /// Takes the first `len` floats of each row.
+    ///
+    /// # Panics
+    /// If a row is shorter.
+    #[inline(always)]
+    pub fn new(len: usize, mut row: impl FnMut(usize) -> &'a [f32]) -> Self {
+        let rows = core::array::from_fn(|m| {
+            let row = row(m);
+            assert!(row.len() >= len);
+            row.as_ptr()
+        });
+        Self {
+            rows,
+            len,
+            life: PhantomData,
+        }
+    }
+}
+
 /// The one hot loop: `acc[r] += sum_t rows[r][t] * panel[t]`, `M` rows at a time.
+///
+/// # Panics
+/// If the panel is longer than the rows.
 #[inline(always)]
 pub fn dot<L: Lanes, W: Load, const PLUS: bool, const M: usize>(
     lanes: L,
-    rows: [&[f32]; M],
+    sources: Sources<'_, M>,
     panel: &[[W; PANEL]],
     mut acc: [L::Row; M],
 ) -> [L::Row; M] {
-    let k = panel.len();
-    let rows = rows.map(|row| &row[..k]);
+    assert!(panel.len() <= sources.len);
     for (t, weights) in panel.iter().enumerate() {
         let w = W::load::<L, PLUS>(lanes, weights);
-        for m in 0..M {
-            // SAFETY: `t < panel.len() == k`, and every row was cut to `k` elements above. The compiler doesn't see that
-            // for six rows at once, and its checks cost a third of the loop.
-            let x = unsafe { *rows[m].get_unchecked(t) };
-            acc[m] = lanes.mul_add(lanes.splat(x), w, acc[m]);
+        for (acc, row) in acc.iter_mut().zip(sources.rows) {
+            // SAFETY: `t < panel.len() <= sources.len`, and each pointer was made from a slice of at least that length,
+            // which is borrowed for as long as the sources live. The compiler doesn't see that for many rows at once, and
+            // its checks cost a third of the loop.
+            let x = unsafe { *row.add(t) };
+            *acc = lanes.mul_add(lanes.splat(x), w, *acc);
         }
     }
     acc
@@ -153,18 +186,31 @@ pub enum Isa {
     Portable,
     /// AVX2, FMA and F16C.
     #[cfg(target_arch = "x86_64")]
-    Avx2(x86::Avx2),
+    Avx2(avx2::Avx2),
+    /// AVX-512F.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(avx512::Avx512),
 }
 
 impl Isa {
-    /// The best set of this CPU: asked at run time with the feature `std`, else what the program was compiled for.
+    /// Every set that this CPU has, best first: asked at run time with the feature `std`, else what the program was
+    /// compiled for. The portable one is always there, and last.
+    pub fn available() -> impl Iterator<Item = Self> {
+        [
+            #[cfg(target_arch = "x86_64")]
+            avx512::Avx512::detect().map(Isa::Avx512),
+            #[cfg(target_arch = "x86_64")]
+            avx2::Avx2::detect().map(Isa::Avx2),
+            Some(Isa::Portable),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// The best set of this CPU.
     #[must_use]
     pub fn detect() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(avx2) = x86::Avx2::detect() {
-            return Isa::Avx2(avx2);
-        }
-        Isa::Portable
+        Self::available().next().unwrap_or(Isa::Portable)
     }
 
     /// Its name.
@@ -174,6 +220,20 @@ impl Isa {
             Isa::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(_) => "avx512",
+        }
+    }
+
+    /// Rows of inputs that its microkernel works on at once.
+    #[must_use]
+    pub const fn rows(self) -> usize {
+        match self {
+            Isa::Portable => Portable::ROWS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(_) => avx2::Avx2::ROWS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(_) => avx512::Avx512::ROWS,
         }
     }
 
@@ -184,6 +244,8 @@ impl Isa {
             Isa::Portable => task.run(Portable),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(avx2) => avx2.run(task),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(avx512) => avx512.run(task),
         }
     }
 }
@@ -206,12 +268,12 @@ mod tests {
             let (guarded, dead) = l.guarded_div(l.splat(2.0), l.relu(a), 1e-30);
             let block: [[f32; PANEL]; PANEL] =
                 core::array::from_fn(|i| core::array::from_fn(|j| (i * 100 + j) as f32));
-            let mut turned = [[0.0; PANEL]; PANEL];
-            l.transpose(&block, &mut turned);
-            let right = turned
-                .iter()
-                .enumerate()
-                .all(|(i, r)| r.iter().enumerate().all(|(j, &v)| v == block[j][i]));
+            let turned = l.transpose(block.map(|row| l.load(&row)));
+            let right = turned.into_iter().enumerate().all(|(i, row)| {
+                let mut column = [0.0; PANEL];
+                l.store(row, &mut column);
+                column.iter().enumerate().all(|(j, &v)| v == block[j][i])
+            });
             let mut some = [0.0; 5];
             l.store_some(l.load_some(&ramp[..7]), &mut some);
             [
@@ -230,9 +292,11 @@ mod tests {
     #[test]
     fn every_set_agrees_with_the_portable_one() {
         let want = Isa::Portable.run(Everything);
-        let got = Isa::detect().run(Everything);
-        for (g, w) in got.iter().zip(&want) {
-            assert!((g - w).abs() <= 1e-5 * w.abs(), "{got:?} {want:?}");
+        for isa in Isa::available() {
+            let got = isa.run(Everything);
+            for (g, w) in got.iter().zip(&want) {
+                assert!((g - w).abs() <= 1e-5 * w.abs(), "{isa:?}: {got:?} {want:?}");
+            }
         }
         assert_eq!(&want[5..], &[1.0, 1.0, 1.0]);
     }

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::Lanes;
+use super::{Lanes, MOST_HALF};
 use crate::graph::PANEL;
 
 /// The token of the portable set.
@@ -16,6 +16,8 @@ fn each(f: impl FnMut(usize) -> f32) -> [f32; PANEL] {
 
 impl Lanes for Portable {
     type Row = [f32; PANEL];
+    /// Two rows of sixteen lanes fit the sixteen registers of four lanes that most CPUs have, and keep the code small.
+    const ROWS: usize = 2;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::Row {
@@ -35,6 +37,11 @@ impl Lanes for Portable {
     #[inline(always)]
     fn store(self, row: Self::Row, to: &mut [f32; PANEL]) {
         *to = row;
+    }
+
+    #[inline(always)]
+    fn store_half(self, row: Self::Row, to: &mut [f16; PANEL]) {
+        *to = row.map(|v| f16::from_f32(v.clamp(-MOST_HALF, MOST_HALF)));
     }
 
     #[inline(always)]
@@ -71,5 +78,10 @@ impl Lanes for Portable {
             if alive { r[i] / z[i] } else { 0.0 }
         });
         (row, dead)
+    }
+
+    #[inline(always)]
+    fn transpose(self, rows: [Self::Row; PANEL]) -> [Self::Row; PANEL] {
+        core::array::from_fn(|i| each(|j| rows[j][i]))
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use elucid_core::audit::Ledger;
+use elucid_core::audit::{Account, Ledger};
 use elucid_core::backend::Backend;
 use elucid_core::explain::Explainer;
 use elucid_core::op::head::{Seed, probability};
@@ -325,7 +325,7 @@ impl Job<'_> {
         if let Some(levels) = arguments.quantize {
             heat::quantize(&mut map, levels);
         }
-        let report = self.report(ready, &seed, &logits, &ledger, relevance_sum);
+        let report = self.report(ready, &seed, &logits, ledger.account(0), relevance_sum);
         let report = Report {
             forward_ms: forward.as_secs_f64() * 1e3,
             explain_ms: explain.as_secs_f64() * 1e3,
@@ -345,12 +345,12 @@ impl Job<'_> {
         ready: &Ready,
         seed: &Seed,
         logits: &[f32],
-        ledger: &Ledger<'_>,
+        account: Account<'_>,
         sum: f64,
     ) -> Report {
-        let start = ledger.start();
-        let lines: Vec<Line> = ledger.entries().iter().map(|e| self.line(e)).collect();
-        let sinks = ledger.sinks();
+        let start = account.start();
+        let lines: Vec<Line> = account.entries().map(|e| self.line(e)).collect();
+        let sinks = account.sinks();
         let path = |p: &Option<PathBuf>| p.as_ref().map(|p| p.display().to_string());
         Report {
             image: ready.input.name(),
@@ -372,7 +372,7 @@ impl Job<'_> {
                 dead: sinks.dead,
                 redistributed: sinks.redistributed,
             },
-            balanced: ledger.balances(),
+            balanced: account.balances(),
             forward_ms: 0.0,
             explain_ms: 0.0,
             arena_bytes: 0,
@@ -384,7 +384,7 @@ impl Job<'_> {
             worst_step: self
                 .arguments
                 .audit
-                .then(|| ledger.worst().map(|e| self.line(&e)))
+                .then(|| account.worst().map(|e| self.line(&e)))
                 .flatten(),
             audit: self.arguments.audit.then_some(lines),
         }

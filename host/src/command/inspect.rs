@@ -9,9 +9,9 @@ use elucid_core::graph::{NONE, Op};
 use elucid_core::model::{ChannelOrder, Filter, Fit};
 use elucid_core::view::Weights;
 
-use crate::engine::{Method, PlanMemory};
+use crate::engine::PlanMemory;
 use crate::model_file::ModelBytes;
-use elucid_core::plan::{Memory, Options};
+use elucid_core::plan::Options;
 
 use super::say::say;
 
@@ -76,19 +76,7 @@ fn preprocessing(model: &Model<'_>) -> String {
 
 fn list_nodes(model: &Model<'_>) -> Result<()> {
     let mut memory = PlanMemory::new(model);
-    let Method {
-        composite,
-        memory: mode,
-    } = Method {
-        composite: None,
-        memory: Memory::Keep,
-    };
-    let options = Options {
-        image: model.input_shape(),
-        composite,
-        memory: mode,
-        threads: 1,
-    };
+    let options = Options::new(model.input_shape(), None);
     let plan = memory.plan(model, &options)?;
     say!(
         "\n{:>4}  {:<24} {:<10} {:<10} {:>14} {:>16}",

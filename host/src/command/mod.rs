@@ -124,9 +124,12 @@ struct Rules {
     /// How relevance is split where a skip branch meets a residual branch
     #[arg(long, default_value = "ratio", value_parser = Split::ALL.map(|(_, name)| name))]
     split: String,
-    /// What is kept for the way back: every activation (fastest), or the inputs of blocks
+    /// What is kept for the way back: every activation (fastest), the inputs of blocks, or of stages (smallest)
     #[arg(long, default_value = "block", value_parser = Memory::ALL.map(|(_, name)| name))]
     memory: String,
+    /// Precision of what is kept: f16 takes half the memory and rounds activations to 11 bits
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    checkpoints: Precision,
 }
 
 /// The value with this name; clap has checked that it exists.
@@ -148,6 +151,8 @@ impl Rules {
         Ok(Method {
             composite: Some(self.composite()?),
             memory: named(&Memory::ALL, &self.memory)?,
+            half: self.checkpoints == Precision::F16,
+            ..Method::new(None)
         })
     }
 }

@@ -37,10 +37,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let composite = method.composite.filter(|_| !arguments.forward);
     let image = arguments.model.image(&model)?;
     let options = Options {
-        image,
         composite,
-        memory: method.memory,
         threads: arguments.threads.into(),
+        ..method.options(image)
     };
     let mut memory = PlanMemory::new(&model);
     let plan = memory.plan(&model, &options)?;
@@ -75,6 +74,8 @@ pub(super) const fn act(step: &Step) -> &'static str {
         Act::Split => "split",
         Act::Relevance => "relevance",
         Act::Collect => "collect",
+        Act::Pack => "pack",
+        Act::Unpack => "unpack",
     }
 }
 
@@ -119,7 +120,9 @@ fn print(model: &Model<'_>, plan: &Plan<'_>) {
         "The arena over time: one line a step, one column {} of it.",
         mebibytes(arena / COLUMNS)
     );
-    say!("a activation, r relevance, w working memory, o zeros, h heat, . free\n");
+    say!(
+        "a activation, p the same in half precision, r relevance, w working memory, o zeros, h heat, . free\n"
+    );
     say!(
         "{:>4}  {:<9} {:<22} {:>8} {:>9}  map",
         "step",
@@ -157,6 +160,7 @@ fn map(alive: &[&Value], arena: usize) -> String {
     for value in alive {
         let letter = match value.content {
             Content::Activation => 'a',
+            Content::Packed => 'p',
             Content::Relevance => 'r',
             Content::Scratch => 'w',
             Content::Zero => 'o',

@@ -102,12 +102,7 @@ fn explain(
     map: &mut [f32],
 ) -> Result<u32, Error> {
     let model = Model::parse(model)?;
-    let options = Options {
-        image: shape,
-        composite: Some(Composite::exact(Split::Ratio)),
-        memory: Memory::Block,
-        threads: 1,
-    };
+    let options = Options::new(shape, Some(Composite::exact(Split::Ratio)));
     let plan = Plan::new(&model, &options, workspace)?;
     let backend = Cpu::new(&model, &plan, arena, &Serial)?;
     let mut explainer = Explainer::new(plan, backend);

@@ -15,17 +15,17 @@ pub fn dead_cells<'a>(r: &'a [f32], s: &'a [f32]) -> impl Iterator<Item = (usize
 }
 
 /// Spreads the relevance of dead cells over their receptive fields in proportion to `w+`, or evenly where no weight is
-/// positive; returns how much that was.
+/// positive: `give` takes a pixel, a channel and what they get. Returns how much that was in all.
 pub fn spread(
     c: &Conv,
     shapes: (Shape, Shape),
     (r, s): (&[f32], &[f32]),
     w: Weights<'_>,
-    out: &mut [f32],
+    give: impl FnMut(usize, usize, f32),
 ) -> f64 {
     match w {
-        Weights::F32(w) => spread_typed(c, shapes, (r, s), w, out),
-        Weights::F16(w) => spread_typed(c, shapes, (r, s), w, out),
+        Weights::F32(w) => spread_typed(c, shapes, (r, s), w, give),
+        Weights::F16(w) => spread_typed(c, shapes, (r, s), w, give),
     }
 }
 
@@ -34,7 +34,7 @@ fn spread_typed<W: Weight>(
     (input, output): (Shape, Shape),
     (r, s): (&[f32], &[f32]),
     w: &[W],
-    out: &mut [f32],
+    mut give: impl FnMut(usize, usize, f32),
 ) -> f64 {
     let (ci, co, taps) = (c.ci as usize, c.co as usize, c.taps());
     let (stride, pad) = (i64::from(c.stride), i64::from(c.pad));
@@ -43,7 +43,7 @@ fn spread_typed<W: Weight>(
         let (pixel, j) = (cell / co, cell % co);
         let (oy, ox) = (pixel / output.w as usize, pixel % output.w as usize);
         let (top, left) = (oy as i64 * stride - pad, ox as i64 * stride - pad);
-        // Taps inside the image, with the input pixel under each.
+        // Taps inside the input, with the pixel under each.
         let field = || {
             (0..taps).filter_map(move |tap| {
                 let (y, x) = (
@@ -51,7 +51,7 @@ fn spread_typed<W: Weight>(
                     left + (tap % usize::from(c.kw)) as i64,
                 );
                 let inside = y >= 0 && x >= 0 && y < i64::from(input.h) && x < i64::from(input.w);
-                inside.then(|| (tap, (y as usize * input.w as usize + x as usize) * ci))
+                inside.then(|| (tap, y as usize * input.w as usize + x as usize))
             })
         };
         let plus = |tap: usize, i: usize| {
@@ -63,14 +63,14 @@ fn spread_typed<W: Weight>(
             .map(|(tap, _)| (0..ci).map(|i| plus(tap, i)).sum::<f32>())
             .sum();
         let even = 1.0 / (field().count() * ci) as f32;
-        for (tap, at) in field() {
+        for (tap, pixel) in field() {
             for i in 0..ci {
                 let share = if total > LEAST_Z {
                     plus(tap, i) / total
                 } else {
                     even
                 };
-                out[at + i] += r * share;
+                give(pixel, i, r * share);
             }
         }
         moved += f64::from(r);

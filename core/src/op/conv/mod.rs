@@ -6,27 +6,27 @@
 //!
 //! Layers of up to four input channels (the stem) have paths of their own: the product runs over a copy of the input
 //! with the padding written out, so that a whole kernel row is contiguous, and the transposed product has its lanes
-//! over output channels.
+//! over output channels. The first layer, which sees ones instead of the image, goes further ([`ones`]).
 
 mod dead;
+pub mod ones;
 mod product;
+mod quotient;
 #[cfg(test)]
 mod tests;
 mod transposed;
 
-use core::sync::atomic::{AtomicBool, Ordering};
-
 use crate::graph::{Conv, PANEL};
 use crate::op::gather::padded;
 use crate::op::panel::Epilogue;
-use crate::op::{Context, LEAST_Z, Sinks, part};
+use crate::op::{Context, Sinks, part};
 use crate::par::Tile;
-use crate::rule::{Dead, Rule};
+use crate::rule::Rule;
 use crate::shape::Shape;
 use crate::simd::Lanes;
 use crate::view::Weights;
-use dead::{dead_cells, spread};
 use product::product;
+use quotient::{Denominator, Quotient, divide, settle};
 use transposed::{transposed, transposed_narrow};
 
 /// Layers with at most this many input channels take the paths of the stem.
@@ -57,15 +57,24 @@ pub fn forward_scratch(c: &Conv, input: Shape) -> usize {
     }
 }
 
-/// Floats of scratch that [`relevance`] needs with this many threads: s, and the padded input or transposed panels.
+/// Floats of scratch that [`relevance`] needs with this many threads: s, z if several maps share it, and the padded
+/// input or transposed panels.
 #[must_use]
-pub fn relevance_scratch(c: &Conv, input: Shape, output: Shape, threads: usize) -> usize {
+pub fn relevance_scratch(
+    c: &Conv,
+    input: Shape,
+    output: Shape,
+    threads: usize,
+    maps: usize,
+) -> usize {
     let work = if narrow(c) {
         padded(c, input).elements()
     } else {
-        threads * c.taps() * c.co as usize * PANEL
+        threads * transposed::turned(c)
     };
-    output.elements().next_multiple_of(PANEL) + work
+    let cells = output.elements().next_multiple_of(PANEL);
+    let kept = if maps > 1 { 2 * cells } else { cells };
+    kept + work
 }
 
 /// What a forward pass does with the product.
@@ -81,7 +90,7 @@ pub struct Finish<'a> {
     pub relu: bool,
 }
 
-/// `y = relu?(conv(x, w) * scale + shift + skip)`.
+/// `y = relu?(conv(x, w) * scale + shift + skip)` for every image of a batch: operands hold one image after the other.
 pub fn forward(
     cx: &Context<'_>,
     c: &Conv,
@@ -89,67 +98,69 @@ pub fn forward(
     x: &[f32],
     w: Weights<'_>,
     finish: Finish<'_>,
-    out: (&mut [f32], &mut [f32]),
+    (y, scratch): (&mut [f32], &mut [f32]),
 ) {
-    product::<false, _>(
-        cx,
-        c,
-        shapes,
-        Some(x),
-        w,
-        out,
-        &Forward {
-            finish,
-            co: c.co as usize,
-        },
-    );
+    let co = c.co as usize;
+    if !narrow(c) {
+        product::<false, _>(cx, c, shapes, x, w, (y, scratch), &Forward { finish, co });
+        return;
+    }
+    let (input, output) = (shapes.0.elements(), shapes.1.elements());
+    for (image, (x, y)) in x.chunks(input).zip(y.chunks_mut(output)).enumerate() {
+        let skip = finish.skip.map(|skip| part(skip, image * output, output));
+        let finish = Finish { skip, ..finish };
+        product::<false, _>(cx, c, shapes, x, w, (y, scratch), &Forward { finish, co });
+    }
 }
 
-/// Relevance of the input, written to `out` or, with `accumulate`, added to it. Ones stand in for a missing `a`, as
-/// the first layer wants it.
+/// Where the denominators of a relevance pass come from: maps of one image share them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// The only map: z is divided by as soon as it is known.
+    Only,
+    /// The first of several: z is kept in the scratch.
+    First,
+    /// A later one: z is there.
+    Again,
+}
+
+/// Relevance of one image's input, written to `out` or, with `accumulate`, added to it.
 pub fn relevance(
     cx: &Context<'_>,
     c: &Conv,
     shapes: (Shape, Shape),
-    (a, r): (Option<&[f32]>, &[f32]),
+    (a, r): (&[f32], &[f32]),
     (w, rule): (Weights<'_>, Rule),
-    accumulate: bool,
+    (pass, accumulate): (Pass, bool),
     (out, scratch): (&mut [f32], &mut [f32]),
 ) -> Sinks {
     let Rule::ZPlus { eps, dead } = rule;
-    let (s, work) = scratch.split_at_mut(r.len().next_multiple_of(PANEL));
+    let cells = r.len().next_multiple_of(PANEL);
+    let (s, rest) = scratch.split_at_mut(cells);
     let s = &mut s[..r.len()];
-    let quotient = Quotient {
-        r,
-        eps,
-        co: c.co as usize,
-        dead: AtomicBool::new(false),
+    let co = c.co as usize;
+    let (any, work) = if pass == Pass::Only {
+        let quotient = Quotient::new(r, eps, co);
+        product::<true, _>(cx, c, shapes, a, w, (s, rest), &quotient);
+        (quotient.dead(), rest)
+    } else {
+        let (z, work) = rest.split_at_mut(cells);
+        let z = &mut z[..r.len()];
+        if pass == Pass::First {
+            product::<true, _>(cx, c, shapes, a, w, (z, work), &Denominator { eps });
+        }
+        (divide(cx, r, z, co, s), work)
     };
-    product::<true, _>(cx, c, shapes, a, w, (s, work), &quotient);
     if narrow(c) {
         transposed_narrow(cx, c, shapes, (a, s), w, accumulate, out);
     } else {
         transposed(cx, c, shapes, (a, s), w, accumulate, (out, work));
     }
-    let mut sinks = Sinks::default();
-    if quotient.dead.into_inner() {
-        match dead {
-            Dead::Redistribute => sinks.redistributed = spread(c, shapes, (r, s), w, out),
-            Dead::Sink => sinks.dead = dead_cells(r, s).map(|(_, r)| f64::from(r)).sum(),
-        }
-    }
-    if cx.audit && eps > 0.0 {
-        for (&r, &s) in r.iter().zip(s.iter()) {
-            // z = 0 gives exactly R / eps: nothing of it went on.
-            let sink = if s == r / eps {
-                &mut sinks.dead
-            } else {
-                &mut sinks.eps
-            };
-            *sink += f64::from(s) * f64::from(eps);
-        }
-    }
-    sinks
+    settle(cx, (r, s), (eps, dead, any), || {
+        dead::spread(c, shapes, (r, s), w, |pixel, i, share| {
+            out[pixel * c.ci as usize + i] += share;
+        })
+    })
 }
 
 struct Forward<'a> {
@@ -158,94 +169,72 @@ struct Forward<'a> {
 }
 
 impl Epilogue for Forward<'_> {
+    /// Scale and shift.
+    type Channels<L: Lanes> = (L::Row, L::Row);
+
+    #[inline(always)]
+    fn channels<L: Lanes>(&self, l: L, channel: usize) -> (L::Row, L::Row) {
+        let width = PANEL.min(self.co - channel);
+        let row = |vector: Option<&[f32]>, missing| match vector {
+            Some(v) => l.load_some(part(v, channel, width)),
+            None => l.splat(missing),
+        };
+        (row(self.finish.scale, 1.0), row(self.finish.shift, 0.0))
+    }
+
     #[inline(always)]
     fn finish<L: Lanes>(
         &self,
         l: L,
+        (scale, shift): (L::Row, L::Row),
         tile: &mut Tile<'_>,
-        pixel: usize,
-        channel: usize,
+        (pixel, channel): (usize, usize),
         acc: L::Row,
     ) {
-        let width = PANEL.min(self.co - channel);
-        let mut y = acc;
-        match (self.finish.scale, self.finish.shift) {
-            (Some(scale), Some(shift)) => {
-                let (scale, shift) = (part(scale, channel, width), part(shift, channel, width));
-                y = l.mul_add(y, l.load_some(scale), l.load_some(shift));
-            }
-            (Some(scale), None) => y = l.mul(y, l.load_some(part(scale, channel, width))),
-            (None, Some(shift)) => y = l.add(y, l.load_some(part(shift, channel, width))),
-            (None, None) => {}
-        }
+        let out = tile.cells(pixel, channel, PANEL);
+        let mut y = l.mul_add(acc, scale, shift);
         if let Some(skip) = self.finish.skip {
-            y = l.add(y, l.load_some(part(skip, pixel * self.co + channel, width)));
+            y = l.add(
+                y,
+                l.load_some(part(skip, pixel * self.co + channel, out.len())),
+            );
         }
         if self.finish.relu {
             y = l.relu(y);
         }
-        let first = channel - tile.cols().start;
-        l.store_some(y, &mut tile.row(pixel)[first..first + width]);
-    }
-}
-
-/// `s = R / (z + eps)`, 0 where that denominator vanishes.
-struct Quotient<'a> {
-    r: &'a [f32],
-    eps: f32,
-    co: usize,
-    dead: AtomicBool,
-}
-
-impl Epilogue for Quotient<'_> {
-    #[inline(always)]
-    fn finish<L: Lanes>(
-        &self,
-        l: L,
-        tile: &mut Tile<'_>,
-        pixel: usize,
-        channel: usize,
-        acc: L::Row,
-    ) {
-        let width = PANEL.min(self.co - channel);
-        let r = l.load_some(part(self.r, pixel * self.co + channel, width));
-        let (s, dead) = l.guarded_div(r, l.add(acc, l.splat(self.eps)), LEAST_Z);
-        if dead {
-            self.dead.store(true, Ordering::Relaxed);
-        }
-        let first = channel - tile.cols().start;
-        l.store_some(s, &mut tile.row(pixel)[first..first + width]);
+        l.store_some(y, out);
     }
 }
 
 /// `R_in = a * c`, written or added.
 struct Share<'a> {
-    a: Option<&'a [f32]>,
+    a: &'a [f32],
     ci: usize,
     accumulate: bool,
 }
 
 impl Epilogue for Share<'_> {
+    type Channels<L: Lanes> = ();
+
+    #[inline(always)]
+    fn channels<L: Lanes>(&self, _: L, _: usize) {}
+
     #[inline(always)]
     fn finish<L: Lanes>(
         &self,
         l: L,
+        (): (),
         tile: &mut Tile<'_>,
-        pixel: usize,
-        channel: usize,
+        (pixel, channel): (usize, usize),
         acc: L::Row,
     ) {
-        let width = PANEL.min(self.ci - channel);
-        let out = tile.row(pixel);
-        let a = match self.a {
-            Some(a) => l.load_some(part(a, pixel * self.ci + channel, width)),
-            None => l.splat(1.0),
-        };
-        let before = if self.accumulate {
-            l.load_some(out)
+        let out = tile.cells(pixel, channel, PANEL);
+        let a = l.load_some(part(self.a, pixel * self.ci + channel, out.len()));
+        let r = if self.accumulate {
+            l.mul_add(a, acc, l.load_some(out))
         } else {
-            l.splat(0.0)
+            l.mul(a, acc)
         };
-        l.store_some(l.mul_add(a, acc, before), out);
+        l.store_some(r, out);
     }
 }

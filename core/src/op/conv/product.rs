@@ -6,39 +6,42 @@ use crate::op::panel::{Epilogue, Rows, sweep};
 use crate::op::{Context, part};
 use crate::par::{Grid, Tile, tiles};
 use crate::shape::Shape;
-use crate::simd::{Lanes, Load, ROWS, Task};
+use crate::simd::{Lanes, Load, Task};
 use crate::view::Weights;
 
 use super::narrow;
 
-/// Input floats that a block of pixels may span, so that it stays in the second-level cache.
+/// Floats of inputs and outputs that a block of pixels may span, so that it stays in the second-level cache.
 const BLOCK: usize = 128 * 1024;
 
 /// Rows per tile and columns per tile of a product, so that threads have enough tiles and blocks stay in the cache.
-fn product_grid(c: &Conv, output: Shape, capacity: usize, threads: usize) -> Grid {
-    let (rows, cols) = (output.pixels(), c.co as usize);
-    let fits = (BLOCK / c.ci as usize / ROWS).max(1) * ROWS;
-    let row_step = capacity.min(fits);
+fn product_grid(cx: &Context<'_>, c: &Conv, rows: usize, capacity: usize) -> Grid {
+    let kernel = cx.isa.rows();
+    let most = (BLOCK / (c.ci + c.co) as usize).clamp(1, capacity);
+    // Blocks of one size, in whole kernels where that fits.
+    let even = rows.div_ceil(rows.div_ceil(most));
+    let whole = even.next_multiple_of(kernel);
+    let row_step = if whole <= capacity { whole } else { even };
     let blocks = rows.div_ceil(row_step);
-    let splits = if threads == 1 {
-        1
-    } else {
-        (4 * threads).div_ceil(blocks).min(c.panels())
+    let splits = match cx.pool.threads() {
+        1 => 1,
+        threads => (4 * threads).div_ceil(blocks).min(c.panels()),
     };
     Grid {
         rows,
-        cols,
+        cols: c.co as usize,
         row_step,
         col_step: c.panels().div_ceil(splits) * PANEL,
     }
 }
 
-/// Hands `conv(x, w)`, or `conv(x, w+)` with `PLUS`, to the epilogue.
+/// Hands `conv(x, w)`, or `conv(x, w+)` with `PLUS`, to the epilogue, for as many images as `y` holds (one if the layer is
+/// narrow).
 pub fn product<const PLUS: bool, E: Epilogue + Sync>(
     cx: &Context<'_>,
     c: &Conv,
     (input, output): (Shape, Shape),
-    x: Option<&[f32]>,
+    x: &[f32],
     w: Weights<'_>,
     (y, scratch): (&mut [f32], &mut [f32]),
     epilogue: &E,
@@ -48,8 +51,7 @@ pub fn product<const PLUS: bool, E: Epilogue + Sync>(
         write_padding(c, input, x, copy);
         (Window::merged(c, input, output), &*copy)
     } else {
-        // Only the image can be missing, and its three channels are narrow.
-        (Window::plain(c, input, output), x.unwrap_or_default())
+        (Window::plain(c, input, output), x)
     };
     let rows = Rows {
         x,
@@ -57,8 +59,8 @@ pub fn product<const PLUS: bool, E: Epilogue + Sync>(
         span: window.span,
         taps: &ALL_TAPS[..window.taps()],
     };
-    let capacity = Gather::new(window.taps()).capacity();
-    let grid = product_grid(c, output, capacity, cx.pool.threads());
+    let pixels = y.len() / c.co as usize;
+    let grid = product_grid(cx, c, pixels, Gather::capacity(window.taps()));
     tiles(cx.pool, y, grid, &mut [], &|tile, _| match w {
         Weights::F32(w) => cx.isa.run(Product::<_, _, PLUS> {
             rows,
@@ -110,17 +112,14 @@ impl<W: Load, E: Epilogue, const PLUS: bool> Task for Product<'_, W, E, PLUS> {
     }
 }
 
-/// Copies `x` (or ones) into the middle of a buffer whose border is zero.
-fn write_padding(c: &Conv, input: Shape, x: Option<&[f32]>, copy: &mut [f32]) {
+/// Copies `x` into the middle of a buffer whose border is zero.
+fn write_padding(c: &Conv, input: Shape, x: &[f32], copy: &mut [f32]) {
     let (pad, ci) = (usize::from(c.pad), c.ci as usize);
     let line = input.w as usize * ci;
     let wide = line + 2 * pad * ci;
     copy.fill(0.0);
     for y in 0..input.h as usize {
         let to = &mut copy[(y + pad) * wide + pad * ci..][..line];
-        match x {
-            Some(x) => to.copy_from_slice(part(x, y * line, line)),
-            None => to.fill(1.0),
-        }
+        to.copy_from_slice(part(x, y * line, line));
     }
 }

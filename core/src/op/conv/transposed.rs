@@ -1,5 +1,7 @@
 //! The transposed product with `w+`, multiplied by the activation: how relevance returns to the input.
 
+use core::ops::Range;
+
 use crate::graph::{Conv, PANEL};
 use crate::op::gather::{Gather, PADDING, Residue};
 use crate::op::panel::{Rows, sweep};
@@ -11,13 +13,31 @@ use crate::view::Weights;
 
 use super::Share;
 
-/// `out (+)= a * conv_transposed(s, w+)`, lanes over input channels: each tile turns the panels of its sixteen channels
-/// once, then sweeps them over the rows of `s`, one residue class of the stride at a time so that no tap is wasted.
+/// Floats of turned weights that may lie beside the pixels of a block in the second-level cache.
+const TURNED: usize = 32 * 1024;
+
+/// Floats of one turned panel.
+const fn panel(c: &Conv) -> usize {
+    c.taps() * c.co as usize * PANEL
+}
+
+/// Panels of sixteen input channels that are turned at once: with more, whole lines of memory are worked on together.
+fn together(c: &Conv) -> usize {
+    (TURNED / panel(c)).clamp(1, (c.ci as usize).div_ceil(PANEL))
+}
+
+/// Floats of scratch that [`transposed`] needs for each thread.
+pub fn turned(c: &Conv) -> usize {
+    together(c) * panel(c)
+}
+
+/// `out (+)= a * conv_transposed(s, w+)`, lanes over input channels: each tile turns the panels of its channels once, then
+/// sweeps them over the rows of `s`, one residue class of the stride at a time so that no tap is wasted.
 pub fn transposed(
     cx: &Context<'_>,
     c: &Conv,
     shapes: (Shape, Shape),
-    (a, s): (Option<&[f32]>, &[f32]),
+    (a, s): (&[f32], &[f32]),
     w: Weights<'_>,
     accumulate: bool,
     (out, scratch): (&mut [f32], &mut [f32]),
@@ -27,21 +47,22 @@ pub fn transposed(
         ci: c.ci as usize,
         accumulate,
     };
-    let grid = lines_grid(cx, c, shapes.0, PANEL);
-    tiles(cx.pool, out, grid, scratch, &|tile, panel| {
-        let (panel, _) = panel.as_chunks_mut::<PANEL>();
+    let grid = lines_grid(cx, c, shapes.0, together(c) * PANEL);
+    tiles(cx.pool, out, grid, scratch, &|tile, panels| {
+        let (panels, _) = panels.as_chunks_mut::<PANEL>();
+        let channels = tile.cols();
         match w {
             Weights::F32(w) => cx.isa.run(Turn {
                 c,
                 w,
-                channel: tile.cols().start,
-                panel,
+                channels,
+                panels,
             }),
             Weights::F16(w) => cx.isa.run(Turn {
                 c,
                 w,
-                channel: tile.cols().start,
-                panel,
+                channels,
+                panels,
             }),
         }
         cx.isa.run(Transposed {
@@ -49,7 +70,7 @@ pub fn transposed(
             c,
             shapes,
             s,
-            panel,
+            panels,
             tile,
             share: &share,
         });
@@ -57,7 +78,7 @@ pub fn transposed(
 }
 
 /// Tiles of whole image lines, a multiple of the stride high.
-fn lines_grid(cx: &Context<'_>, c: &Conv, input: Shape, col_step: usize) -> Grid {
+pub fn lines_grid(cx: &Context<'_>, c: &Conv, input: Shape, col_step: usize) -> Grid {
     let (lines, stride) = (input.h as usize, usize::from(c.stride));
     let across = (c.ci as usize).div_ceil(col_step);
     let threads = cx.pool.threads();
@@ -75,12 +96,12 @@ fn lines_grid(cx: &Context<'_>, c: &Conv, input: Shape, col_step: usize) -> Grid
     }
 }
 
-/// Transposes the panels of all output channels for sixteen input channels: `[tap][co][16]`, negative weights as 0.
+/// Transposes the panels of all output channels for some input channels, negative weights as 0: `[ci/16][tap][co][16]`.
 struct Turn<'a, W> {
     c: &'a Conv,
     w: &'a [W],
-    channel: usize,
-    panel: &'a mut [[f32; PANEL]],
+    channels: Range<usize>,
+    panels: &'a mut [[f32; PANEL]],
 }
 
 impl<W: Load> Task for Turn<'_, W> {
@@ -90,19 +111,44 @@ impl<W: Load> Task for Turn<'_, W> {
     fn run<L: Lanes>(self, lanes: L) {
         let (weights, _) = self.w.as_chunks::<PANEL>();
         let (ci, co, taps) = (self.c.ci as usize, self.c.co as usize, self.c.taps());
-        let present = PANEL.min(ci - self.channel);
-        let (mut block, mut turned) = ([[0.0; PANEL]; PANEL], [[0.0; PANEL]; PANEL]);
+        // In the order in which the weights lie, so that they are read in long runs.
         for from in (0..co).step_by(PANEL) {
+            let count = PANEL.min(co - from);
             for tap in 0..taps {
-                let start = (from / PANEL * taps + tap) * ci + self.channel;
-                for (row, weights) in block.iter_mut().zip(&weights[start..start + present]) {
-                    lanes.store(W::load::<L, true>(lanes, weights), row);
+                let run = &weights[(from / PANEL * taps + tap) * ci..][..ci];
+                for (panel, channel) in self.channels.clone().step_by(PANEL).enumerate() {
+                    let weights = &run[channel..ci.min(channel + PANEL)];
+                    let turned = &mut self.panels[(panel * taps + tap) * co + from..][..count];
+                    if let (Some(weights), Some(turned)) =
+                        (weights.first_chunk(), turned.first_chunk_mut())
+                    {
+                        turn::<L, W>(lanes, weights, turned);
+                    } else {
+                        let (mut some, mut all) =
+                            ([[W::ZERO; PANEL]; PANEL], [[0.0; PANEL]; PANEL]);
+                        some[..weights.len()].copy_from_slice(weights);
+                        turn::<L, W>(lanes, &some, &mut all);
+                        turned.copy_from_slice(&all[..count]);
+                    }
                 }
-                lanes.transpose(&block, &mut turned);
-                let count = PANEL.min(co - from);
-                self.panel[tap * co + from..][..count].copy_from_slice(&turned[..count]);
             }
         }
+    }
+}
+
+/// One block, in registers from end to end.
+#[inline(always)]
+fn turn<L: Lanes, W: Load>(
+    lanes: L,
+    weights: &[[W; PANEL]; PANEL],
+    turned: &mut [[f32; PANEL]; PANEL],
+) {
+    let mut rows = [lanes.splat(0.0); PANEL];
+    for (row, weights) in rows.iter_mut().zip(weights) {
+        *row = W::load::<L, true>(lanes, weights);
+    }
+    for (to, row) in turned.iter_mut().zip(lanes.transpose(rows)) {
+        lanes.store(row, to);
     }
 }
 
@@ -111,7 +157,7 @@ struct Transposed<'a> {
     c: &'a Conv,
     shapes: (Shape, Shape),
     s: &'a [f32],
-    panel: &'a [[f32; PANEL]],
+    panels: &'a [[f32; PANEL]],
     tile: Tile<'a>,
     share: &'a Share<'a>,
 }
@@ -145,7 +191,6 @@ impl Task for Transposed<'_> {
                 taps: residue.taps(),
             };
             let mut gather = Gather::new(residue.taps().len());
-            let channel = self.tile.cols().start;
             for (y, x) in pixels {
                 gather.push((y * input.w + x) as usize, |t| {
                     residue
@@ -153,17 +198,23 @@ impl Task for Transposed<'_> {
                         .map_or(PADDING, |pixel| (pixel * co) as u32)
                 });
                 if gather.full() {
-                    let out = (&mut self.tile, self.share);
-                    sweep::<L, f32, Share<'_>, false>(
-                        lanes, rows, &gather, self.panel, channel, out,
-                    );
+                    self.sweep(lanes, rows, &gather);
                     gather.clear();
                 }
             }
-            if !gather.is_empty() {
-                let out = (&mut self.tile, self.share);
-                sweep::<L, f32, Share<'_>, false>(lanes, rows, &gather, self.panel, channel, out);
-            }
+            self.sweep(lanes, rows, &gather);
+        }
+    }
+}
+
+impl Transposed<'_> {
+    /// All panels over the pixels of the table.
+    #[inline(always)]
+    fn sweep<L: Lanes>(&mut self, lanes: L, rows: Rows<'_>, gather: &Gather) {
+        let panels = self.panels.chunks_exact(panel(self.c) / PANEL);
+        for (panel, channel) in panels.zip(self.tile.cols().step_by(PANEL)) {
+            let out = (&mut self.tile, self.share);
+            sweep::<L, f32, Share<'_>, false>(lanes, rows, gather, panel, channel, out);
         }
     }
 }
@@ -173,7 +224,7 @@ pub fn transposed_narrow(
     cx: &Context<'_>,
     c: &Conv,
     shapes: (Shape, Shape),
-    (a, s): (Option<&[f32]>, &[f32]),
+    (a, s): (&[f32], &[f32]),
     w: Weights<'_>,
     accumulate: bool,
     out: &mut [f32],
@@ -273,7 +324,7 @@ impl<W: Load> Narrow<'_, W> {
                         let Some(x) = x else { continue };
                         let pixel = (y * input.w + x) as usize;
                         for (i, out) in self.tile.row(pixel).iter_mut().enumerate() {
-                            let a = self.share.a.map_or(1.0, |a| a[pixel * CI + i]);
+                            let a = self.share.a[pixel * CI + i];
                             let before = if self.share.accumulate { *out } else { 0.0 };
                             *out = before + a * lanes.sum(acc[i]);
                         }

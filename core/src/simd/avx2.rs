@@ -1,16 +1,18 @@
 //! AVX2, FMA and F16C: a row is two 256-bit registers.
 
 use core::arch::x86_64::{
-    __m256, _CMP_GT_OQ, _CMP_NEQ_UQ, _mm_loadu_si128, _mm256_add_ps, _mm256_and_ps,
-    _mm256_andnot_ps, _mm256_cmp_ps, _mm256_cvtph_ps, _mm256_div_ps, _mm256_fmadd_ps,
-    _mm256_loadu_ps, _mm256_max_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_or_ps,
+    __m256, _CMP_GT_OQ, _CMP_NEQ_UQ, _MM_FROUND_TO_NEAREST_INT, _mm_add_ps, _mm_add_ss,
+    _mm_cvtss_f32, _mm_loadu_si128, _mm_movehl_ps, _mm_shuffle_ps, _mm_storeu_si128, _mm256_add_ps,
+    _mm256_and_ps, _mm256_andnot_ps, _mm256_castps256_ps128, _mm256_cmp_ps, _mm256_cvtph_ps,
+    _mm256_cvtps_ph, _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_or_ps,
     _mm256_permute2f128_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_shuffle_ps, _mm256_storeu_ps,
     _mm256_unpackhi_ps, _mm256_unpacklo_ps,
 };
 
 use half::f16;
 
-use super::{Lanes, Task};
+use super::{Lanes, MOST_HALF, Task};
 use crate::graph::PANEL;
 
 /// The token: it exists only where AVX2, FMA and F16C do.
@@ -58,6 +60,8 @@ type Pair = [__m256; 2];
 
 impl Lanes for Avx2 {
     type Row = Pair;
+    /// Six rows are twelve registers of accumulators; two hold weights and one an input.
+    const ROWS: usize = 6;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Pair {
@@ -95,6 +99,24 @@ impl Lanes for Avx2 {
         unsafe {
             _mm256_storeu_ps(to.as_mut_ptr(), row[0]);
             _mm256_storeu_ps(to.as_mut_ptr().add(8), row[1]);
+        }
+    }
+
+    #[inline(always)]
+    fn store_half(self, row: Pair, to: &mut [f16; PANEL]) {
+        let bits = to.as_mut_ptr().cast::<u16>();
+        // SAFETY: the token proves the instructions; `f16` is a transparent `u16`, and both stores of eight lie within the
+        // sixteen.
+        unsafe {
+            let (least, most) = (_mm256_set1_ps(-MOST_HALF), _mm256_set1_ps(MOST_HALF));
+            let halves = row.map(|v| {
+                _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm256_max_ps(
+                    least,
+                    _mm256_min_ps(most, v),
+                ))
+            });
+            _mm_storeu_si128(bits.cast(), halves[0]);
+            _mm_storeu_si128(bits.add(8).cast(), halves[1]);
         }
     }
 
@@ -151,19 +173,30 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    fn transpose(self, from: &[[f32; PANEL]; PANEL], to: &mut [[f32; PANEL]; PANEL]) {
-        for (i, j) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
-            // SAFETY: the token proves the instructions; rows i..i+8 and columns j..j+8 lie within the 16 x 16 block, and
-            // so do the transposed ones.
-            unsafe {
-                let rows: [__m256; 8] =
-                    core::array::from_fn(|r| _mm256_loadu_ps(from[i + r].as_ptr().add(j)));
-                let turned = transpose8(rows);
-                for (r, row) in turned.into_iter().enumerate() {
-                    _mm256_storeu_ps(to[j + r].as_mut_ptr().add(i), row);
-                }
+    fn sum(self, row: Pair) -> f32 {
+        // SAFETY: register operations only; the token proves the instructions.
+        unsafe { sum8(_mm256_add_ps(row[0], row[1])) }
+    }
+
+    #[inline(always)]
+    fn transpose(self, rows: [Pair; PANEL]) -> [Pair; PANEL] {
+        // SAFETY: the token proves the instructions.
+        let [a, b, c, d] = unsafe {
+            let part = |i: usize, half: usize| core::array::from_fn(|r| rows[i + r][half]);
+            [
+                transpose8(part(0, 0)),
+                transpose8(part(8, 0)),
+                transpose8(part(0, 1)),
+                transpose8(part(8, 1)),
+            ]
+        };
+        core::array::from_fn(|i| {
+            if i < 8 {
+                [a[i], b[i]]
+            } else {
+                [c[i - 8], d[i - 8]]
             }
-        }
+        })
     }
 }
 
@@ -191,5 +224,19 @@ unsafe fn transpose8(r: [__m256; 8]) -> [__m256; 8] {
             v[i + 4] = _mm256_permute2f128_ps::<0x31>(u[i], u[i + 4]);
         }
         v
+    }
+}
+
+/// The sum of eight lanes, pairwise: each with the one four, then two, then one further.
+///
+/// # Safety
+/// The CPU has AVX.
+#[inline(always)]
+pub unsafe fn sum8(v: __m256) -> f32 {
+    // SAFETY: register operations only; the caller vouches for the instructions.
+    unsafe {
+        let four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
     }
 }
