@@ -7,6 +7,7 @@ mod import;
 mod inspect;
 mod outputs;
 mod plan;
+mod prediction;
 mod report;
 mod say;
 
