@@ -7,7 +7,7 @@ command a line, each answered by one line:
     ort, torch, torch-cl, lrp    milliseconds of one run
     check                        logits of each runtime, and the map
     layers-ort, layers-torch     milliseconds of every convolution by node
-    memory                       peak resident memory in bytes
+    resident, peak               resident memory in bytes, now and at most
 
 Networks run as their users run them: PyTorch eagerly with BatchNorm as a layer of its own, ONNX Runtime on the exported
 graph, fusing what it likes. The LRP is the procedure of the reference code of "Layer-Wise Relevance Propagation with
@@ -16,18 +16,22 @@ every unit, goes back by the z+ rule with autograd's help, and splits relevance 
 activations it computes again. A split of 0/0 is halved where that code gives NaN.
 """
 
+import sys
+
+# The current folder is no place to import from.
+sys.path[:] = [folder for folder in sys.path if folder]
+
 import copy
+import inspect
 import io
 import json
+import logging
 import os
 import re
-import sys
 import tempfile
 import time
 from itertools import groupby
 
-# The current folder is no place to import from.
-sys.path[:] = [folder for folder in sys.path if folder]
 # Libraries that print must not disturb the conversation.
 answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
@@ -59,8 +63,6 @@ modules, missing = find(["numpy", "torch"] if only_memory else ["numpy", "torch"
 answer({"missing": missing, "versions": {n: getattr(m, "__version__", "?") for n, m in modules.items()}})
 if "torch" not in modules or "numpy" not in modules:
     sys.exit(0)
-
-import logging
 
 logging.disable(logging.CRITICAL)
 numpy, torch = modules["numpy"], modules["torch"]
@@ -234,8 +236,6 @@ def explain(network, image):
 
 def session_of(network, image, threads, profile=None):
     """ONNX Runtime on the exported network."""
-    import inspect
-
     runtime, file = modules["onnxruntime"], io.BytesIO()
     choice = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     with torch.no_grad():
@@ -313,10 +313,11 @@ def layers_ort(network, image, threads, nodes):
     return best
 
 
-def peak_memory():
+def memory(key):
+    """Bytes, where the system tells."""
     try:
         with open("/proc/self/status", encoding="ascii") as status:
-            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
+            return next(int(line.split()[1]) * 1024 for line in status if line.startswith(key))
     except (OSError, StopIteration):
         return None
 
@@ -329,7 +330,8 @@ def main():
     image = floats(1, 3, *description["image"])
     commands = {
         "lrp": lambda: timed(lambda: explain(network, image)),
-        "memory": peak_memory,
+        "resident": lambda: memory("VmRSS:"),
+        "peak": lambda: memory("VmHWM:"),
     }
     if not only_memory:
         last = copy.deepcopy(network).to(memory_format=torch.channels_last)

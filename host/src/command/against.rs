@@ -84,7 +84,16 @@ pub struct Rivals {
     torch_lrp: Vec<f64>,
     logits_difference: f64,
     map_difference: f64,
-    lrp_peak_rss: Option<u64>,
+    lrp_memory: Memories,
+}
+
+/// Resident memory of a process that does nothing but LRP in PyTorch, in bytes, where the system tells.
+#[derive(Clone, Copy)]
+struct Memories {
+    /// Before the first explanation: interpreter, libraries and network.
+    before: Option<u64>,
+    /// At most.
+    peak: Option<u64>,
 }
 
 /// Milliseconds of convolutions and linear layers by node.
@@ -96,15 +105,14 @@ impl Rivals {
     /// # Errors
     /// One line if the interpreter or a module is missing, or if the logits differ.
     pub fn start(interpreter: &str, subject: &Subject<'_>) -> Result<Self> {
-        let lrp_peak_rss = lrp_memory(interpreter, subject)?;
+        let lrp_memory = lrp_memory(interpreter, subject)?;
         let mut python = Python::start(interpreter, &[])?;
         subject.send(&mut python)?;
         let check: Check = python.ask("check")?;
         let mut logits_difference = 0.0f64;
         for (name, logits) in &check.logits {
             let difference = difference(subject.logits, logits);
-            // NaN is no agreement either.
-            if !(difference <= MOST_DIFFERENCE) {
+            if difference > MOST_DIFFERENCE {
                 bail!(
                     "--against {interpreter}: the logits of {name} differ from elucid's by {difference:.1e} of the largest, so the networks aren't the same; please report this model"
                 );
@@ -120,7 +128,7 @@ impl Rivals {
             torch_lrp: Vec::new(),
             logits_difference,
             map_difference,
-            lrp_peak_rss,
+            lrp_memory,
         })
     }
 
@@ -169,7 +177,7 @@ impl Rivals {
     pub fn report(self, forward: &Spread, explain: &Spread, peak_rss: Option<u64>) -> Report {
         let onnxruntime = (!self.onnxruntime.is_empty()).then(|| Spread::of(self.onnxruntime));
         let torch_lrp = Spread::of(self.torch_lrp);
-        let rss = self.lrp_peak_rss.zip(peak_rss);
+        let rss = self.lrp_memory.peak.zip(peak_rss);
         Report {
             forward_over_onnxruntime: onnxruntime.as_ref().map(|o| forward.median / o.median),
             torch_lrp_over_explain: torch_lrp.median / explain.median,
@@ -178,7 +186,8 @@ impl Rivals {
             torch: Spread::of(self.torch),
             torch_channels_last: Spread::of(self.torch_channels_last),
             torch_lrp,
-            torch_lrp_peak_rss_bytes: self.lrp_peak_rss,
+            torch_lrp_rss_before_bytes: self.lrp_memory.before,
+            torch_lrp_peak_rss_bytes: self.lrp_memory.peak,
             logits_difference: self.logits_difference,
             map_difference: self.map_difference,
             versions: self.python.versions().clone(),
@@ -187,29 +196,27 @@ impl Rivals {
     }
 }
 
-/// The most memory of a process that does nothing but LRP in PyTorch.
-fn lrp_memory(interpreter: &str, subject: &Subject<'_>) -> Result<Option<u64>> {
+fn lrp_memory(interpreter: &str, subject: &Subject<'_>) -> Result<Memories> {
     let mut python = Python::start(interpreter, &["memory"])?;
     subject.send(&mut python)?;
+    let before = python.ask("resident")?;
     for _ in 0..2 {
         python.ask::<f64>("lrp")?;
     }
-    python.ask("memory")
+    let peak = python.ask("peak")?;
+    Ok(Memories { before, peak })
 }
 
-/// The largest difference as a share of the largest value of `theirs`; infinite for other lengths.
+/// The largest difference as a share of the largest value of `theirs`; infinite for other lengths and for NaN.
 fn difference(ours: &[f32], theirs: &[f32]) -> f64 {
-    if ours.len() != theirs.len() {
+    if ours.len() != theirs.len() || ours.iter().chain(theirs).any(|v| v.is_nan()) {
         return f64::INFINITY;
     }
-    let most = |values: &mut dyn Iterator<Item = f32>| {
-        values.fold(
-            0.0f32,
-            |most, v| if v.abs() <= most { most } else { v.abs() },
-        )
-    };
-    let largest = most(&mut theirs.iter().copied());
-    let apart = most(&mut ours.iter().zip(theirs).map(|(a, b)| a - b));
+    let largest = theirs.iter().fold(0.0f32, |most, v| most.max(v.abs()));
+    let apart = ours
+        .iter()
+        .zip(theirs)
+        .fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
     if apart == 0.0 {
         0.0
     } else {
@@ -226,6 +233,7 @@ pub struct Report {
     torch_lrp: Spread,
     forward_over_onnxruntime: Option<f64>,
     torch_lrp_over_explain: f64,
+    torch_lrp_rss_before_bytes: Option<u64>,
     torch_lrp_peak_rss_bytes: Option<u64>,
     torch_lrp_peak_rss_over_ours: Option<f64>,
     logits_difference: f64,
@@ -260,13 +268,15 @@ impl Report {
             "LRP in PyTorch takes {:.2} x the time of explain",
             self.torch_lrp_over_explain
         );
-        if let (Some(bytes), Some(ratio)) = (
+        if let (Some(peak), Some(before), Some(ratio)) = (
             self.torch_lrp_peak_rss_bytes,
+            self.torch_lrp_rss_before_bytes,
             self.torch_lrp_peak_rss_over_ours,
         ) {
             say!(
-                "and {ratio:.1} x the peak resident memory: {}, a process of its own with interpreter, libraries, network and LRP",
-                mebibytes(bytes as usize)
+                "and {ratio:.1} x the peak resident memory: {} in a process of its own, {} of it interpreter, libraries and network before the first explanation",
+                mebibytes(peak as usize),
+                mebibytes(before as usize)
             );
         }
         say!(
@@ -301,8 +311,8 @@ mod tests {
         assert_eq!(difference(&[1.0, -3.0], &[1.0, -4.0]), 0.25);
         assert_eq!(difference(&[0.0], &[0.0]), 0.0);
         assert_eq!(difference(&[0.0], &[]), f64::INFINITY);
-        assert!(!(difference(&[f32::NAN], &[1.0]) <= MOST_DIFFERENCE));
-        assert!(!(difference(&[1.0, 0.0], &[f32::NAN, 5.0]) <= MOST_DIFFERENCE));
+        assert_eq!(difference(&[f32::NAN], &[1.0]), f64::INFINITY);
+        assert_eq!(difference(&[1.0, 0.0], &[f32::NAN, 5.0]), f64::INFINITY);
     }
 
     /// Networks of all kinds come out of the script as they went in.

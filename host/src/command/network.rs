@@ -13,15 +13,14 @@ use serde::Serialize;
 
 /// The description of a model for images of one size.
 #[derive(Serialize)]
-pub struct Network<'m> {
+pub struct Network {
     image: [u32; 2],
     threads: usize,
-    nodes: Vec<Node<'m>>,
+    nodes: Vec<Node>,
 }
 
 #[derive(Serialize)]
-struct Node<'m> {
-    name: &'m str,
+struct Node {
     inputs: Vec<u16>,
     segment: u16,
     #[serde(flatten)]
@@ -98,14 +97,13 @@ impl From<Op> for Layer {
     }
 }
 
-impl<'m> Network<'m> {
+impl Network {
     /// Describes `model`.
     #[must_use]
-    pub fn new(model: &Model<'m>, image: Shape, threads: usize) -> Self {
+    pub fn new(model: &Model<'_>, image: Shape, threads: usize) -> Self {
         let node = |id| {
             let node = model.node(id);
             Node {
-                name: model.node_name(id),
                 inputs: node.inputs[..node.op.arity()].to_vec(),
                 segment: node.segment,
                 op: node.op.into(),
