@@ -3,6 +3,7 @@
 //! - [`checkpoint`], [`architecture`], [`import`], [`preprocess`]: from trained weights to a `.elucid` file;
 //! - [`model_file`]: such files on disk; [`aligned`]: the memory they and arenas lie in;
 //! - [`engine`]: the core with memory and threads; [`timed`]: its steps against the clock;
+//! - [`peak`], [`device`]: what this core and the devices could do at most;
 //! - [`synthetic`]: networks with random weights;
 //! - [`photo`], [`npy`], [`picture`], [`atomic`]: pictures and maps in and out;
 //! - [`command`]: the commands of the program `elucid`.
@@ -12,10 +13,12 @@ pub mod architecture;
 pub mod atomic;
 pub mod checkpoint;
 pub mod command;
+pub mod device;
 pub mod engine;
 pub mod import;
 pub mod model_file;
 pub mod npy;
+pub mod peak;
 pub mod photo;
 pub mod picture;
 pub mod preprocess;

@@ -392,6 +392,81 @@ fn plan_bench_and_doctor_report() {
 }
 
 #[test]
+fn plans_predict_for_devices() {
+    let place = Place::new();
+    let plan = place.accept_object("plan --model m.elucid --device orin-nano");
+    assert_eq!(
+        (&plan["device"], &plan["prediction"]),
+        (&"orin-nano".into(), &true.into())
+    );
+    let steps = plan["steps"].as_array().unwrap();
+    let sum: f64 = steps.iter().map(|s| number(s, "ms")).sum();
+    let (forward, explain) = (number(&plan, "forward_ms"), number(&plan, "explain_ms"));
+    assert!(0.0 < forward && forward < explain, "{plan}");
+    assert!(
+        (sum - explain).abs() < 1e-6 * explain,
+        "{sum} is not {explain}"
+    );
+    assert!(steps.iter().all(|s| s["bound"].is_string()), "{plan}");
+    let forward = place.accept_object("plan --model m.elucid --device nano --share 1 --forward");
+    assert!(forward["explain_ms"].is_null() && number(&forward, "forward_ms") > 0.0);
+    let text = place.accept("plan --model m.elucid --device thor");
+    for word in [
+        "PREDICTION",
+        "nothing was measured",
+        "layer1.0.conv1",
+        "source",
+    ] {
+        assert!(text.contains(word), "{word} in {text}");
+    }
+    let list = place.accept("plan --device list");
+    for name in ["orin-nano", "orin-nano-super", "tx2", "thor"] {
+        assert!(list.contains(name), "{name} in {list}");
+    }
+    place.refuse(
+        2,
+        "plan --device abacus",
+        &["abacus", "orin-nano", "xavier-nx"],
+    );
+    place.refuse(2, "plan --device nano --share 2", &["--share", "2"]);
+    place.refuse(2, "plan --share 0.4", &["--device"]);
+}
+
+#[test]
+fn rates_are_shares_of_the_peak() {
+    let place = Place::new();
+    let bench = place.accept_object("bench --model m.elucid --runs 1 --layers");
+    let layers = bench["layers"].as_array().unwrap();
+    assert!(layers.len() > 20 && number(&bench, "peak_gflops") > 0.1);
+    for layer in layers {
+        let want = number(layer, "gflops") / number(&bench, "peak_gflops");
+        let found = number(layer, "share_of_peak");
+        assert!((found - want).abs() < 1e-9, "{layer}");
+        assert!(layer.get("torch_ms").is_none(), "{layer}");
+    }
+    let text = place.accept("bench --model m.elucid --runs 1 --layers");
+    assert!(
+        text.contains("% peak") && text.contains("peak of this core"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_comparison_needs_an_interpreter() {
+    let place = Place::new();
+    let against = "bench --model m.elucid --runs 1 --against";
+    place.refuse(
+        1,
+        &format!("{against} no-such-python"),
+        &["no-such-python", "Python"],
+    );
+    if cfg!(unix) {
+        // It says nothing and is gone.
+        place.refuse(1, &format!("{against} true"), &["true", "Python 3"]);
+    }
+}
+
+#[test]
 fn threads_and_memory_modes_write_the_same_map() {
     let place = Place::new();
     let mut maps = BTreeSet::new();

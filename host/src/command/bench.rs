@@ -1,22 +1,27 @@
-//! `elucid bench`: time and memory of inference and explanation, with their spread.
+//! `elucid bench`: time and memory of inference and explanation, with their spread, alone or against others.
 
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
-use elucid_core::Model;
 use elucid_core::explain::Explainer;
-use elucid_core::plan::Plan;
 use elucid_core::rule::{Init, Target};
 use elucid_core::simd::Isa;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use super::plan::{act, flops, node_name};
+use super::against::{self, Rivals, Subject};
+use super::layers::{self, Layer};
 use super::say::say;
 use super::{ModelChoice, Rules, mebibytes};
 use crate::engine::{Engine, Threads};
+use crate::peak;
 use crate::synthetic::Random;
 use crate::timed::Timed;
+
+/// Runs that aren't measured.
+const WARM_UP: u32 = 2;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -33,24 +38,28 @@ pub struct Arguments {
     /// Measured runs, after two that aren't
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     runs: u32,
-    /// Print the time of every step too
+    /// Print the time of every step too, with its rate and its share of the core's peak
     #[arg(long)]
     layers: bool,
+    /// Compare with ONNX Runtime and PyTorch, turn by turn: a Python that has torch, onnx, onnxruntime and numpy
+    #[arg(long, value_name = "PYTHON")]
+    against: Option<String>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
 /// Median and spread of a series, in milliseconds.
-#[derive(Serialize)]
-struct Spread {
-    median: f64,
-    min: f64,
-    max: f64,
+#[derive(Debug, PartialEq, Serialize)]
+pub(super) struct Spread {
+    pub median: f64,
+    pub min: f64,
+    pub max: f64,
 }
 
 impl Spread {
-    fn of(mut series: Vec<f64>) -> Self {
+    /// Zeros for an empty series.
+    pub fn of(mut series: Vec<f64>) -> Self {
         series.sort_by(f64::total_cmp);
         let at = |i: usize| series.get(i).copied().unwrap_or_default();
         let middle = series.len() / 2;
@@ -83,7 +92,12 @@ struct Report<'r> {
     split: &'r str,
     backend: &'r str,
     kernels: &'r str,
+    peak_gflops: f64,
     runs: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layers: Option<Vec<Layer>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    against: Option<against::Report>,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -101,102 +115,181 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut times = Vec::new();
     let mut best = vec![Duration::MAX; plan.steps().len()];
     let mut explainer = Explainer::new(plan, Timed::new(cpu, &mut times));
-    let (mut forward, mut explain) = (Vec::new(), Vec::new());
-    for run in 0..arguments.runs + 2 {
-        let start = Instant::now();
+    let mut logits = vec![0.0; model.classes() as usize];
+    let progress = Progress::new(arguments.runs);
+    for _ in 0..WARM_UP {
         explainer.forward(&image)?;
-        let between = start.elapsed();
+        explainer.logits(&mut logits)?;
         explainer.relevance(Target::Predicted, Init::Probability, None)?;
+    }
+    // No run needs more than the first, and what follows isn't only elucid's work.
+    let peak_rss_bytes = peak_rss();
+    let peak = peak::measure(Isa::detect(), threads.pool());
+    let mut rivals = None;
+    if let Some(interpreter) = &arguments.against {
+        progress.say("starting PyTorch and ONNX Runtime");
+        let subject = Subject {
+            model: &model,
+            threads: &threads,
+            shape,
+            image: &image,
+            logits: &logits,
+        };
+        let mut started = Rivals::start(interpreter, &subject)?;
+        for _ in 0..WARM_UP {
+            started.forward()?;
+            started.explain()?;
+        }
+        started.forget();
+        rivals = Some(started);
+    }
+    progress.say("");
+    let (mut forward, mut explain) = (Vec::new(), Vec::new());
+    for _ in 0..arguments.runs {
+        let mut start = Instant::now();
+        explainer.forward(&image)?;
+        forward.push(start.elapsed().as_secs_f64() * 1e3);
+        if let Some(rivals) = &mut rivals {
+            rivals.forward()?;
+            start = Instant::now();
+            explainer.forward(&image)?;
+        }
+        explainer.relevance(Target::Predicted, Init::Probability, None)?;
+        explain.push(start.elapsed().as_secs_f64() * 1e3);
         for (best, &time) in best.iter_mut().zip(explainer.backend().times()) {
             *best = time.min(*best);
         }
-        if run >= 2 {
-            forward.push(between.as_secs_f64() * 1e3);
-            explain.push(start.elapsed().as_secs_f64() * 1e3);
+        if let Some(rivals) = &mut rivals {
+            rivals.explain()?;
         }
+        progress.advance();
     }
+    progress.end();
     let (forward_ms, explain_ms) = (Spread::of(forward), Spread::of(explain));
+    let others = match &mut rivals {
+        Some(rivals) if arguments.layers => Some(rivals.layers()?),
+        _ => None,
+    };
+    let table = || layers::table(&model, explainer.plan(), &best, peak, others.as_ref());
     let report = Report {
         model: model.description(),
         image: shape.to_array(),
         ratio: explain_ms.median / forward_ms.median,
-        forward_ms,
-        explain_ms,
         arena_bytes: explainer.plan().arena() * 4,
         weight_bytes: model.sizes().1,
-        peak_rss_bytes: peak_rss(),
+        peak_rss_bytes,
         threads: threads.pool().threads(),
         memory_mode: &arguments.rules.memory,
         preset: &arguments.rules.preset,
         split: &arguments.rules.split,
         backend: &arguments.backend,
         kernels: Isa::detect().name(),
+        peak_gflops: peak / 1e9,
         runs: arguments.runs,
+        layers: arguments.layers.then(table),
+        against: rivals.map(|r| r.report(&forward_ms, &explain_ms, peak_rss_bytes)),
+        forward_ms,
+        explain_ms,
     };
     if arguments.json {
         say!("{}", serde_json::to_string(&report)?);
-        return Ok(());
+    } else {
+        report.print();
     }
-    if arguments.layers {
-        print_layers(&model, explainer.plan(), &best);
-    }
-    say!("{}", report.model);
-    say!(
-        "image {} x {}, {} thread(s), {} kernels, {} preset, {} split, memory mode {}, {} runs",
-        shape.h,
-        shape.w,
-        report.threads,
-        report.kernels,
-        report.preset,
-        report.split,
-        report.memory_mode,
-        report.runs
-    );
-    for (name, ms) in [
-        ("forward", &report.forward_ms),
-        ("explain", &report.explain_ms),
-    ] {
-        say!(
-            "{name:<8} {:8.2} ms median  ({:.2} to {:.2})",
-            ms.median,
-            ms.min,
-            ms.max
-        );
-    }
-    say!("explain is {:.2} x forward", report.ratio);
-    let rss = report
-        .peak_rss_bytes
-        .map_or("unknown".to_owned(), |b| mebibytes(b as usize));
-    say!(
-        "arena {}, weights {}, peak resident memory {rss}",
-        mebibytes(report.arena_bytes),
-        mebibytes(report.weight_bytes as usize)
-    );
     Ok(())
 }
 
-/// The best time of every step, and its rate.
-fn print_layers(model: &Model<'_>, plan: &Plan<'_>, best: &[Duration]) {
-    say!(
-        "{:<9} {:<22} {:>18} {:>9} {:>9}",
-        "act",
-        "node",
-        "output",
-        "ms",
-        "GFLOP/s"
-    );
-    for (step, time) in plan.steps().iter().zip(best) {
-        let [_, output] = step.shapes;
-        let shape = format!("{} x {} x {}", output.h, output.w, output.c);
-        let rate = flops(model, step) as f64 / time.as_secs_f64() / 1e9;
-        let ms = time.as_secs_f64() * 1e3;
+impl Report<'_> {
+    fn print(&self) {
+        if let Some(table) = &self.layers {
+            layers::print(table, self.against.is_some());
+        }
+        say!("{}", self.model);
         say!(
-            "{:<9} {:<22} {shape:>18} {ms:>9.3} {rate:>9.1}",
-            act(step),
-            node_name(model, step)
+            "image {} x {}, {} thread(s), {} kernels, {} preset, {} split, memory mode {}, {} runs",
+            self.image[0],
+            self.image[1],
+            self.threads,
+            self.kernels,
+            self.preset,
+            self.split,
+            self.memory_mode,
+            self.runs
         );
+        let whose = match self.threads {
+            1 => "this core".to_owned(),
+            n => format!("{n} threads"),
+        };
+        say!("peak of {whose} {:.1} GFLOP/s", self.peak_gflops);
+        let width = if self.against.is_some() { 22 } else { 8 };
+        let row = |(name, ms): (&str, &Spread)| {
+            say!(
+                "{name:<width$} {:8.2} ms median  ({:.2} to {:.2})",
+                ms.median,
+                ms.min,
+                ms.max
+            );
+        };
+        row(("forward", &self.forward_ms));
+        self.against.iter().flat_map(|a| a.forwards()).for_each(row);
+        row(("explain", &self.explain_ms));
+        self.against.iter().map(|a| a.explanation()).for_each(row);
+        say!("explain is {:.2} x forward", self.ratio);
+        let rss = self
+            .peak_rss_bytes
+            .map_or("unknown".to_owned(), |b| mebibytes(b as usize));
+        say!(
+            "arena {}, weights {}, peak resident memory {rss}",
+            mebibytes(self.arena_bytes),
+            mebibytes(self.weight_bytes as usize)
+        );
+        if let Some(against) = &self.against {
+            against.print();
+        }
     }
-    say!("");
+}
+
+/// A progress bar that is shown once the run takes longer than two seconds.
+struct Progress {
+    bar: ProgressBar,
+    start: Instant,
+}
+
+impl Progress {
+    fn new(runs: u32) -> Self {
+        let style = ProgressStyle::with_template("{bar:32} {pos}/{len}  {eta} left  {wide_msg}");
+        let bar = ProgressBar::with_draw_target(Some(runs.into()), ProgressDrawTarget::hidden());
+        Self {
+            bar: bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())),
+            start: Instant::now(),
+        }
+    }
+
+    fn say(&self, message: &'static str) {
+        self.bar.set_message(message);
+        if !message.is_empty() {
+            // It is known to take longer.
+            self.show();
+        }
+    }
+
+    fn show(&self) {
+        if self.bar.is_hidden() && std::io::stderr().is_terminal() {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+            self.bar.tick();
+        }
+    }
+
+    fn advance(&self) {
+        if self.start.elapsed() > Duration::from_secs(2) {
+            self.show();
+        }
+        self.bar.inc(1);
+    }
+
+    fn end(&self) {
+        self.bar.finish_and_clear();
+    }
 }
 
 /// Lets [`peak_rss`] start anew: making random weights takes more memory than running them.
@@ -211,4 +304,18 @@ fn peak_rss() -> Option<u64> {
     let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
     let kibibytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kibibytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spreads_of_odd_even_and_empty_series() {
+        let spread = |median, min, max| Spread { median, min, max };
+        assert_eq!(Spread::of(vec![3.0, 1.0, 2.0]), spread(2.0, 1.0, 3.0));
+        assert_eq!(Spread::of(vec![4.0, 1.0, 2.0, 3.0]), spread(2.5, 1.0, 4.0));
+        assert_eq!(Spread::of(vec![7.0]), spread(7.0, 7.0, 7.0));
+        assert_eq!(Spread::of(Vec::new()), spread(0.0, 0.0, 0.0));
+    }
 }

@@ -1,12 +1,17 @@
 //! The commands. Exit code 0 is success, 1 a failed run, 2 wrong usage; errors are one line on stderr.
 
+mod against;
 mod bench;
 mod doctor;
 mod explain;
 mod import;
 mod inspect;
+mod layers;
+mod network;
 mod outputs;
 mod plan;
+mod prediction;
+mod python;
 mod report;
 mod say;
 

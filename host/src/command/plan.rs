@@ -1,4 +1,4 @@
-//! `elucid plan`: the schedule, the memory map and the work of an explanation.
+//! `elucid plan`: the schedule, the memory map and the work of an explanation, and a prediction for a device.
 
 use anyhow::Result;
 use clap::Args;
@@ -6,6 +6,7 @@ use elucid_core::Model;
 use elucid_core::graph::{NONE, Op};
 use elucid_core::plan::{Act, Content, Options, Plan, Step, Value};
 
+use super::prediction::{self, OnDevice};
 use super::say::say;
 use super::{ModelChoice, Rules, mebibytes};
 use crate::engine::PlanMemory;
@@ -22,6 +23,8 @@ pub struct Arguments {
     /// Plan inference alone
     #[arg(long)]
     forward: bool,
+    #[command(flatten)]
+    on: OnDevice,
     /// Print one JSON object instead
     #[arg(long)]
     json: bool,
@@ -31,6 +34,10 @@ pub struct Arguments {
 const COLUMNS: usize = 64;
 
 pub fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.on.lists() {
+        prediction::list(arguments.json);
+        return Ok(());
+    }
     let bytes = arguments.model.open()?;
     let model = bytes.parse()?;
     let method = arguments.rules.method()?;
@@ -43,7 +50,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let mut memory = PlanMemory::new(&model);
     let plan = memory.plan(&model, &options)?;
-    if arguments.json {
+    if let Some(device) = arguments.on.find()? {
+        arguments.on.print(device, &model, &plan, arguments.json);
+    } else if arguments.json {
         say!("{}", json(&model, &plan));
     } else {
         print(&model, &plan);
