@@ -74,7 +74,7 @@ pub struct Run {
 
 impl Run {
     /// The predicted class with its probability.
-    pub fn new(preset: Preset, split: Split) -> Self {
+    pub const fn new(preset: Preset, split: Split) -> Self {
         Self {
             preset,
             split,
@@ -202,6 +202,11 @@ impl Cpu {
         (1..=threads)
             .flat_map(|n| Memory::ALL.map(|(memory, _)| Self::new(memory, n)))
             .collect()
+    }
+
+    /// Whether its kernels multiply and add with one rounding: then each element's value is the same in all of them.
+    pub fn fuses(&self) -> bool {
+        self.kernels != Isa::Portable
     }
 
     /// The other kernels that this machine can run.

@@ -79,10 +79,11 @@ fn explaining_allocates_nothing() {
         let model = drawn.model.parse().unwrap();
         let threads = Threads::new(1).unwrap();
         for run in Run::all() {
-            for memory in [Memory::Keep, Memory::Block] {
+            for memory in Memory::ALL.map(|(memory, _)| memory) {
                 let mut engine = Engine::new(&model, &threads);
                 let method = Method {
                     memory,
+                    half: memory != Memory::Block,
                     ..Method::new(Some(run.composite()))
                 };
                 let mut explainer = engine.open(drawn.image.shape, method).unwrap();

@@ -9,7 +9,7 @@ use elucid_core::cpu::Cpu;
 use elucid_core::error::Kind;
 use elucid_core::explain::Explainer;
 use elucid_core::par::Serial;
-use elucid_core::plan::{Memory, Options, Plan, Slot, Step, Value, Workspace};
+use elucid_core::plan::{Options, Plan, Slot, Step, Value, Workspace};
 use elucid_core::rule::{Composite, Init, Split, Target};
 use elucid_core::{Model, Shape};
 use elucid_host::aligned::Aligned;

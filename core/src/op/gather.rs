@@ -75,8 +75,8 @@ impl Gather {
     /// Groups of up to `most` pixels, as even as can be: the pixels, and the row offsets of each, tap by tap.
     #[inline(always)]
     pub fn groups(&self, most: usize) -> impl Iterator<Item = (&[u32], &[u32])> {
-        let groups = self.count.div_ceil(most).max(1);
-        let (size, larger) = (self.count / groups, self.count % groups);
+        let groups = self.count.div_ceil(most);
+        let (size, larger) = (self.count / groups.max(1), self.count % groups.max(1));
         let mut next = 0;
         (0..groups).map(move |group| {
             let first = next;

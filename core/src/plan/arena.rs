@@ -10,8 +10,10 @@ pub const ALIGN: usize = 16;
 
 const UNPLACED: u32 = u32::MAX;
 
-/// More values than this are placed in the first order alone: the time grows with their square.
-const PATIENCE: usize = 4096;
+/// Pairs of values that are looked at before the best placement so far has to do: some 50 ms.
+const PATIENCE: usize = 1 << 25;
+/// Rounds of improvement for each order.
+const ROUNDS: usize = 48;
 
 /// What comes first.
 #[derive(Clone, Copy)]
@@ -51,26 +53,41 @@ impl Order {
 }
 
 /// Gives every value its place; returns the elements of the arena.
+///
+/// After each order, whatever sticks out above the bound is placed earlier in the next round, until nothing does or
+/// patience ends; the best placement of all wins.
 pub fn place(values: &mut [Value], bound: usize) -> Result<usize, Error> {
-    let mut best = (place_by(values, Order::Size)?, Order::Size);
-    let mut last = Order::Size;
-    if values.len() <= PATIENCE {
-        for order in ORDERS.into_iter().skip(1) {
-            if best.0 <= bound {
+    let mut best = place_by(values, Order::Size)?;
+    save(values);
+    let rounds = PATIENCE / (values.len() * values.len()).max(1) / ORDERS.len();
+    for order in ORDERS {
+        values.iter_mut().for_each(|v| v.urgency = 0);
+        for _ in 0..rounds.min(ROUNDS) {
+            if best <= bound {
                 break;
             }
-            last = order;
-            if let Ok(end) = place_by(values, order)
-                && end < best.0
-            {
-                best = (end, order);
+            let Ok(end) = place_by(values, order) else {
+                break;
+            };
+            if end < best {
+                best = end;
+                save(values);
+            }
+            for value in values.iter_mut().filter(|v| v.end() > bound) {
+                value.urgency += 1;
             }
         }
     }
-    if core::mem::discriminant(&last) != core::mem::discriminant(&best.1) {
-        place_by(values, best.1)?;
+    for value in values {
+        value.region.start = value.best;
     }
-    Ok(best.0)
+    Ok(best)
+}
+
+fn save(values: &mut [Value]) {
+    for value in values {
+        value.best = value.region.start;
+    }
 }
 
 fn place_by(values: &mut [Value], order: Order) -> Result<usize, Error> {
@@ -79,7 +96,10 @@ fn place_by(values: &mut [Value], order: Order) -> Result<usize, Error> {
     loop {
         let next = (0..values.len())
             .filter(|&i| values[i].region.start == UNPLACED)
-            .max_by_key(|&i| (order.key(&values[i]), core::cmp::Reverse(i)));
+            .max_by_key(|&i| {
+                let value = &values[i];
+                (value.urgency, order.key(value), core::cmp::Reverse(i))
+            });
         let Some(next) = next else { return Ok(end) };
         let value = values[next];
         let len = (value.region.len as usize).next_multiple_of(ALIGN);
@@ -89,13 +109,10 @@ fn place_by(values: &mut [Value], order: Order) -> Result<usize, Error> {
                 v.region.start != UNPLACED
                     && v.meets(&value)
                     && (v.region.start as usize) < start + len
-                    && start < v.region.start as usize + v.region.len as usize
+                    && start < v.end()
             });
             match conflict {
-                Some(v) => {
-                    start =
-                        (v.region.start as usize + v.region.len as usize).next_multiple_of(ALIGN);
-                }
+                Some(v) => start = v.end(),
                 None => break,
             }
         }

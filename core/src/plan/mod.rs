@@ -144,6 +144,9 @@ pub struct Value {
     pub death: u32,
     /// Where it lies.
     pub region: Region,
+    /// While it is placed: how often it stuck out, and where it lies in the best placement so far.
+    urgency: u32,
+    best: u32,
 }
 
 impl Value {
@@ -154,7 +157,14 @@ impl Value {
         birth: 0,
         death: 0,
         region: Region::EMPTY,
+        urgency: 0,
+        best: 0,
     };
+
+    /// The first element behind it, with the gap that alignment leaves.
+    fn end(&self) -> usize {
+        (self.region.start as usize + self.region.len as usize).next_multiple_of(arena::ALIGN)
+    }
 
     /// Whether both are alive at some step.
     #[must_use]

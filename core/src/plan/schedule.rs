@@ -155,9 +155,18 @@ impl Scheduler<'_, '_> {
             birth: now,
             death: now,
             region: Region { start: 0, len },
+            ..Value::EMPTY
         };
         self.value_count += 1;
         Ok(id as u16)
+    }
+
+    /// Working memory of the next step, or [`NONE`] if it needs none.
+    fn scratch(&mut self, node: NodeId, elements: usize) -> Result<u16, Error> {
+        match elements {
+            0 => Ok(NONE),
+            _ => self.value(Content::Scratch, node, elements),
+        }
     }
 
     fn outlives(&mut self, value: u16) {
@@ -248,7 +257,7 @@ impl Scheduler<'_, '_> {
             }
         }
         let value = self.value(Content::Activation, id, self.batch(id)?)?;
-        let scratch = self.value(Content::Scratch, id, scratch)?;
+        let scratch = self.scratch(id, scratch)?;
         (step.out, step.scratch) = (self.region(value), self.region(scratch));
         self.slot(id).value = value;
         self.push(step)
@@ -386,7 +395,7 @@ impl Scheduler<'_, '_> {
             step.ins[0] = self.activation(source)?;
             self.target(source)?
         };
-        let scratch = self.value(Content::Scratch, id, scratch)?;
+        let scratch = self.scratch(id, scratch)?;
         step.scratch = self.region(scratch);
         self.push(step)
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use elucid_core::plan::Memory;
+
 use elucid_core::rule::{Composite, Init, Split, Target};
 use elucid_core::{Model, Shape};
 use serde::{Deserialize, Serialize};
@@ -56,10 +56,7 @@ impl Subject<'_> {
     /// The map of the preset `paper`.
     fn paper_map(&self) -> Result<Vec<f32>> {
         let mut engine = Engine::new(self.model, self.threads);
-        let method = Method {
-            composite: Some(Composite::paper(Split::Ratio)),
-            memory: Memory::Block,
-        };
+        let method = Method::new(Some(Composite::paper(Split::Ratio)));
         let mut explainer = engine.open(self.shape, method)?;
         explainer.explain(self.image, Target::Predicted, Init::Probability, None)?;
         let mut map = vec![0.0; self.shape.pixels()];
@@ -350,11 +347,7 @@ mod tests {
             let image: Vec<f32> = (0..shape.elements()).map(|_| random.draw()).collect();
             let threads = Threads::new(1).unwrap();
             let mut engine = Engine::new(&model, &threads);
-            let method = Method {
-                composite: None,
-                memory: Memory::Block,
-            };
-            let mut explainer = engine.open(shape, method).unwrap();
+            let mut explainer = engine.open(shape, Method::new(None)).unwrap();
             explainer.forward(&image).unwrap();
             let mut logits = vec![0.0; model.classes() as usize];
             explainer.logits(&mut logits).unwrap();

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::Args;
 use elucid_core::explain::Explainer;
+use elucid_core::op::head::Seed;
 use elucid_core::rule::{Init, Target};
-use elucid_core::simd::Isa;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use super::against::{self, Rivals, Subject};
 use super::layers::{self, Layer};
 use super::say::say;
-use super::{ModelChoice, Rules, mebibytes};
+use super::{Batch, Kernels, ModelChoice, Rules, mebibytes};
 use crate::engine::{Engine, Threads};
 use crate::peak;
 use crate::synthetic::Random;
@@ -29,6 +29,10 @@ pub struct Arguments {
     model: ModelChoice,
     #[command(flatten)]
     rules: Rules,
+    #[command(flatten)]
+    batch: Batch,
+    #[command(flatten)]
+    kernels: Kernels,
     /// Where to compute
     #[arg(long, default_value = "cpu", value_parser = ["cpu"])]
     backend: String,
@@ -42,7 +46,7 @@ pub struct Arguments {
     #[arg(long)]
     layers: bool,
     /// Compare with ONNX Runtime and PyTorch, turn by turn: a Python that has torch, onnx, onnxruntime and numpy
-    #[arg(long, value_name = "PYTHON")]
+    #[arg(long, value_name = "PYTHON", conflicts_with_all = ["images", "targets"])]
     against: Option<String>,
     /// Print one JSON object
     #[arg(long)]
@@ -88,6 +92,9 @@ struct Report<'r> {
     peak_rss_bytes: Option<u64>,
     threads: usize,
     memory_mode: &'r str,
+    checkpoints: &'r str,
+    images: usize,
+    targets: usize,
     preset: &'r str,
     split: &'r str,
     backend: &'r str,
@@ -109,22 +116,31 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let threads = Threads::new(arguments.threads)?;
     let shape = arguments.model.image(&model)?;
     let mut random = Random::new(1);
-    let image: Vec<f32> = (0..shape.elements()).map(|_| 2.0 * random.draw()).collect();
-    let mut engine = Engine::new(&model, &threads);
-    let (plan, cpu) = engine.parts(shape, arguments.rules.method()?)?;
+    let method = arguments.batch.of(arguments.rules.method()?);
+    let image: Vec<f32> = (0..shape.elements() * method.images)
+        .map(|_| 2.0 * random.draw())
+        .collect();
+    let kernels = arguments.kernels.choice();
+    let mut engine = Engine::new(&model, &threads).with_kernels(kernels);
+    let (plan, cpu) = engine.parts(shape, method)?;
+    // The likeliest classes of every image.
+    let targets: Vec<Target> = (0..plan.options().maps())
+        .map(|map| Target::Rank((map % method.targets) as u32))
+        .collect();
+    let mut seeds = vec![Seed::default(); targets.len()];
     let mut times = Vec::new();
     let mut best = vec![Duration::MAX; plan.steps().len()];
     let mut explainer = Explainer::new(plan, Timed::new(cpu, &mut times));
-    let mut logits = vec![0.0; model.classes() as usize];
+    let mut logits = vec![0.0; model.classes() as usize * method.images];
     let progress = Progress::new(arguments.runs);
     for _ in 0..WARM_UP {
         explainer.forward(&image)?;
         explainer.logits(&mut logits)?;
-        explainer.relevance(Target::Predicted, Init::Probability, None)?;
+        explainer.maps(&targets, Init::Probability, &mut seeds, None)?;
     }
     // No run needs more than the first, and what follows isn't only elucid's work.
     let peak_rss_bytes = peak_rss();
-    let peak = peak::measure(Isa::detect(), threads.pool());
+    let peak = peak::measure(kernels, threads.pool());
     let mut rivals = None;
     if let Some(interpreter) = &arguments.against {
         progress.say("starting PyTorch and ONNX Runtime");
@@ -154,7 +170,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             start = Instant::now();
             explainer.forward(&image)?;
         }
-        explainer.relevance(Target::Predicted, Init::Probability, None)?;
+        explainer.maps(&targets, Init::Probability, &mut seeds, None)?;
         explain.push(start.elapsed().as_secs_f64() * 1e3);
         for (best, &time) in best.iter_mut().zip(explainer.backend().times()) {
             *best = time.min(*best);
@@ -183,7 +199,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         preset: &arguments.rules.preset,
         split: &arguments.rules.split,
         backend: &arguments.backend,
-        kernels: Isa::detect().name(),
+        kernels: kernels.name(),
+        checkpoints: if method.half { "f16" } else { "f32" },
+        images: method.images,
+        targets: method.targets,
         peak_gflops: peak / 1e9,
         runs: arguments.runs,
         layers: arguments.layers.then(table),
@@ -206,14 +225,17 @@ impl Report<'_> {
         }
         say!("{}", self.model);
         say!(
-            "image {} x {}, {} thread(s), {} kernels, {} preset, {} split, memory mode {}, {} runs",
+            "{}image {} x {}, {}{} thread(s), {} kernels, {} preset, {} split, memory mode {}, {} checkpoints, {} runs",
+            many(self.images, ""),
             self.image[0],
             self.image[1],
+            many(self.targets, "classes, "),
             self.threads,
             self.kernels,
             self.preset,
             self.split,
             self.memory_mode,
+            self.checkpoints,
             self.runs
         );
         let whose = match self.threads {
@@ -246,6 +268,15 @@ impl Report<'_> {
         if let Some(against) = &self.against {
             against.print();
         }
+    }
+}
+
+/// `N x ...`, and nothing for one.
+fn many(count: usize, what: &str) -> String {
+    match (count, what) {
+        (1, _) => String::new(),
+        (n, "") => format!("{n} x "),
+        (n, what) => format!("{n} {what}"),
     }
 }
 

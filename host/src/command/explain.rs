@@ -16,9 +16,11 @@ use elucid_core::{Error, Model, Shape, heat};
 use image::{ImageFormat, RgbImage};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::outputs::{DEMO_NAME, DEMO_PHOTO, Input, inputs, paths, refuse_overwriting};
+use super::outputs::{
+    DEMO_NAME, DEMO_PHOTO, EXPLAINED, Input, Output, inputs, numbered, paths, refuse_overwriting,
+};
 use super::report::{Line, Report, Sinks, short};
-use super::{Reported, Rules, line, named};
+use super::{Kernels, Reported, Rules, line, named};
 use crate::engine::{Engine, Method, Threads, explain_error, ledger_entries};
 use crate::model_file::ModelBytes;
 use crate::photo::Photo;
@@ -45,11 +47,14 @@ pub struct Arguments {
     /// Method
     #[arg(long, default_value = "lrp", value_parser = ["lrp"])]
     method: String,
-    /// Class to explain: `pred` for the predicted one, a class name, or an index
-    #[arg(long, default_value = "pred", value_name = "pred|CLASS|INDEX")]
-    target: String,
+    /// Class to explain: `pred` for the predicted one, a class name, an index, or `top5` for the five likeliest. Several
+    /// share most of the work: their files are numbered
+    #[arg(long, default_value = "pred", value_name = "pred|CLASS|INDEX|topN")]
+    target: Vec<String>,
     #[command(flatten)]
     rules: Rules,
+    #[command(flatten)]
+    kernels: Kernels,
     /// Relevance that the class starts with
     #[arg(long, default_value = "probability", value_parser = Init::ALL.map(|(_, name)| name))]
     init: String,
@@ -76,8 +81,8 @@ pub struct Arguments {
 /// A picture ready for the network.
 struct Ready {
     input: Input,
-    picture: Option<PathBuf>,
-    map: Option<PathBuf>,
+    /// One for each class.
+    outputs: Vec<Output>,
     values: Vec<f32>,
     shape: Shape,
     view: Option<RgbImage>,
@@ -86,40 +91,55 @@ struct Ready {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let bytes = ModelBytes::open(arguments.model.as_deref())?;
     let model = bytes.parse()?;
-    let target = find_target(&model, &arguments.target)?;
+    let mut targets = Vec::new();
+    for wanted in &arguments.target {
+        targets.extend(find_targets(&model, wanted)?);
+    }
     let init = named(&Init::ALL, &arguments.init)?;
-    let method = arguments.rules.method()?;
+    let method = Method {
+        targets: targets.len(),
+        ..arguments.rules.method()?
+    };
     let colors = ColorMap::from_str(&arguments.colors).map_err(|e| anyhow!("{e}"))?;
     let inputs = inputs(&arguments.images)?;
-    let mut pictures: Vec<Option<PathBuf>> = vec![None; inputs.len()];
+    let mut outputs = vec![vec![Output::default(); targets.len()]; inputs.len()];
+    let place = |path: PathBuf, of: usize, ending| match targets.len() {
+        1 => path,
+        _ => numbered(&path, of + 1, ending),
+    };
     if !arguments.no_picture {
-        let found = paths(&inputs, arguments.output.as_deref(), ".explained.png", "-o")?;
-        pictures = found.into_iter().map(Some).collect();
+        let found = paths(&inputs, arguments.output.as_deref(), EXPLAINED, "-o")?;
+        for (outputs, path) in outputs.iter_mut().zip(found) {
+            for (of, output) in outputs.iter_mut().enumerate() {
+                output.picture = Some(place(path.clone(), of, EXPLAINED));
+            }
+        }
     }
-    let mut maps: Vec<Option<PathBuf>> = vec![None; inputs.len()];
     if let Some(map) = &arguments.map {
-        maps = paths(&inputs, Some(map), ".npy", "--map")?
-            .into_iter()
-            .map(Some)
-            .collect();
+        let found = paths(&inputs, Some(map), MAP, "--map")?;
+        for (outputs, path) in outputs.iter_mut().zip(found) {
+            for (of, output) in outputs.iter_mut().enumerate() {
+                output.map = Some(place(path.clone(), of, MAP));
+            }
+        }
     }
-    refuse_overwriting(&inputs, pictures.iter().chain(&maps).flatten())?;
+    let written = outputs.iter().flatten();
+    refuse_overwriting(
+        &inputs,
+        written.flat_map(|o| o.picture.iter().chain(&o.map)),
+    )?;
     let threads = Threads::new(arguments.threads)?;
     let job = Job {
         arguments,
         model: &model,
-        target,
+        targets,
         init,
         method,
         colors,
     };
     let count = inputs.len();
     let bar = progress(count);
-    let jobs = inputs
-        .into_iter()
-        .zip(pictures)
-        .zip(maps)
-        .map(|((i, p), m)| (i, p, m));
+    let jobs = inputs.into_iter().zip(outputs);
     let failed = job.explain_all(&threads, jobs, &bar);
     bar.finish_and_clear();
     match failed {
@@ -139,6 +159,23 @@ fn progress(count: usize) -> ProgressBar {
         ProgressStyle::with_template("{bar:32} {pos}/{len}  {per_sec}  {eta} left  {wide_msg}");
     ProgressBar::new(count as u64)
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// What maps end in.
+const MAP: &str = ".npy";
+
+/// The classes that a `--target` names.
+fn find_targets(model: &Model<'_>, wanted: &str) -> Result<Vec<Target>> {
+    let many = wanted.strip_prefix("top").and_then(|n| n.parse().ok());
+    let named = (0..model.classes()).any(|i| model.class_name(i) == Some(wanted));
+    let Some(count) = many.filter(|_| !named) else {
+        return Ok(vec![find_target(model, wanted)?]);
+    };
+    let classes = model.classes();
+    if count == 0 || count > classes {
+        bail!("--target {wanted}: the model has {classes} classes; give top1 to top{classes}");
+    }
+    Ok((0..count).map(Target::Rank).collect())
 }
 
 /// The class that `--target` names.
@@ -193,7 +230,7 @@ fn find_target(model: &Model<'_>, wanted: &str) -> Result<Target> {
 struct Job<'j> {
     arguments: &'j Arguments,
     model: &'j Model<'j>,
-    target: Target,
+    targets: Vec<Target>,
     init: Init,
     method: Method,
     colors: ColorMap,
@@ -204,10 +241,11 @@ impl Job<'_> {
     fn explain_all(
         &self,
         threads: &Threads,
-        jobs: impl Iterator<Item = (Input, Option<PathBuf>, Option<PathBuf>)>,
+        jobs: impl Iterator<Item = (Input, Vec<Output>)>,
         bar: &ProgressBar,
     ) -> usize {
-        let mut engine = Engine::new(self.model, threads);
+        let mut engine =
+            Engine::new(self.model, threads).with_kernels(self.arguments.kernels.choice());
         let mut failed = 0;
         let mut complain = |bar: &ProgressBar, name: &str, error: &anyhow::Error| {
             failed += 1;
@@ -220,10 +258,10 @@ impl Job<'_> {
             bar.suspend(|| eprintln!("elucid: {place}{text}"));
         };
         let mut ready = jobs
-            .map(|(input, picture, map)| {
+            .map(|(input, outputs)| {
                 let name = input.name();
                 bar.set_message(name.clone());
-                (name, self.prepare(input, picture, map))
+                (name, self.prepare(input, outputs))
             })
             .peekable();
         while let Some((name, next)) = ready.next() {
@@ -247,7 +285,11 @@ impl Job<'_> {
             let mut next = Some((name, first));
             while let Some((name, image)) = next {
                 match self.explain(&mut explainer, &image) {
-                    Ok(report) => bar.suspend(|| report.print(self.arguments.json)),
+                    Ok(reports) => bar.suspend(|| {
+                        for report in reports {
+                            report.print(self.arguments.json);
+                        }
+                    }),
                     Err(error) => complain(bar, &name, &error),
                 }
                 bar.inc(1);
@@ -260,12 +302,7 @@ impl Job<'_> {
         failed
     }
 
-    fn prepare(
-        &self,
-        input: Input,
-        picture: Option<PathBuf>,
-        map: Option<PathBuf>,
-    ) -> Result<Ready> {
+    fn prepare(&self, input: Input, outputs: Vec<Output>) -> Result<Ready> {
         let photo = match &input {
             Input::File(path)
                 if path
@@ -276,8 +313,7 @@ impl Job<'_> {
                 let shape = Shape::new(h as u32, w as u32, 3);
                 return Ok(Ready {
                     input,
-                    picture,
-                    map,
+                    outputs,
                     values,
                     shape,
                     view: None,
@@ -290,8 +326,7 @@ impl Job<'_> {
         let shape = Shape::new(prepared.height as u32, prepared.width as u32, 3);
         Ok(Ready {
             input,
-            picture,
-            map,
+            outputs,
             values: prepared.image,
             shape,
             view: Some(prepared.view),
@@ -302,8 +337,7 @@ impl Job<'_> {
         &self,
         explainer: &mut Explainer<'_, B>,
         ready: &Ready,
-    ) -> Result<Report> {
-        let arguments = self.arguments;
+    ) -> Result<Vec<Report>> {
         let wrong = |e| explain_error(self.model, e);
         let mut entries = ledger_entries(explainer.plan());
         let mut ledger = Ledger::new(&mut entries);
@@ -312,28 +346,36 @@ impl Job<'_> {
         let forward = start.elapsed();
         let mut logits = vec![0.0; self.model.classes() as usize];
         explainer.logits(&mut logits).map_err(wrong)?;
-        let seed = explainer
-            .relevance(self.target, self.init, Some(&mut ledger))
+        let mut seeds = vec![Seed::default(); self.targets.len()];
+        explainer
+            .maps(&self.targets, self.init, &mut seeds, Some(&mut ledger))
             .map_err(wrong)?;
         let explain = start.elapsed();
-        let mut map = vec![0.0; ready.shape.pixels()];
-        explainer.heat(&mut map).map_err(wrong)?;
-        if map.iter().any(|v| !v.is_finite()) {
+        let pixels = ready.shape.pixels();
+        let mut maps = vec![0.0; pixels * seeds.len()];
+        explainer.heat(&mut maps).map_err(wrong)?;
+        if maps.iter().any(|v| !v.is_finite()) {
             return Err(wrong(Error::NotFinite));
         }
-        let relevance_sum: f64 = map.iter().map(|&v| f64::from(v)).sum();
-        if let Some(levels) = arguments.quantize {
-            heat::quantize(&mut map, levels);
+        let mut reports = Vec::new();
+        for (of, (map, seed)) in maps.chunks_mut(pixels).zip(&seeds).enumerate() {
+            let relevance_sum: f64 = map.iter().map(|&v| f64::from(v)).sum();
+            if let Some(levels) = self.arguments.quantize {
+                heat::quantize(map, levels);
+            }
+            let output = &ready.outputs[of];
+            let account = ledger.account(of);
+            let report = Report {
+                image: ready.input.name(),
+                forward_ms: forward.as_secs_f64() * 1e3,
+                explain_ms: explain.as_secs_f64() * 1e3,
+                arena_bytes: explainer.plan().arena() * 4,
+                ..self.report(output, seed, &logits, account, relevance_sum)
+            };
+            self.write(ready, output, &report, map)?;
+            reports.push(report);
         }
-        let report = self.report(ready, &seed, &logits, ledger.account(0), relevance_sum);
-        let report = Report {
-            forward_ms: forward.as_secs_f64() * 1e3,
-            explain_ms: explain.as_secs_f64() * 1e3,
-            arena_bytes: explainer.plan().arena() * 4,
-            ..report
-        };
-        self.write(ready, &report, &map)?;
-        Ok(report)
+        Ok(reports)
     }
 
     fn class_name(&self, index: u32) -> Option<String> {
@@ -342,7 +384,7 @@ impl Job<'_> {
 
     fn report(
         &self,
-        ready: &Ready,
+        output: &Output,
         seed: &Seed,
         logits: &[f32],
         account: Account<'_>,
@@ -353,7 +395,7 @@ impl Job<'_> {
         let sinks = account.sinks();
         let path = |p: &Option<PathBuf>| p.as_ref().map(|p| p.display().to_string());
         Report {
-            image: ready.input.name(),
+            image: String::new(),
             class_index: seed.predicted,
             class_name: self.class_name(seed.predicted),
             probability: probability(logits, seed.predicted as usize).into(),
@@ -379,8 +421,8 @@ impl Job<'_> {
             backend: self.arguments.backend.clone(),
             preset: self.arguments.rules.preset.clone(),
             split: self.arguments.rules.split.clone(),
-            picture: path(&ready.picture),
-            map: path(&ready.map),
+            picture: path(&output.picture),
+            map: path(&output.map),
             worst_step: self
                 .arguments
                 .audit
@@ -404,12 +446,12 @@ impl Job<'_> {
         }
     }
 
-    fn write(&self, ready: &Ready, report: &Report, map: &[f32]) -> Result<()> {
+    fn write(&self, ready: &Ready, output: &Output, report: &Report, map: &[f32]) -> Result<()> {
         let (h, w) = (ready.shape.h as usize, ready.shape.w as usize);
-        if let Some(path) = &ready.map {
+        if let Some(path) = &output.map {
             npy::write_map(path, map, h, w)?;
         }
-        let Some(path) = &ready.picture else {
+        let Some(path) = &output.picture else {
             return Ok(());
         };
         let stretched;

@@ -37,7 +37,7 @@ pub fn table(
     steps
         .map(|(step, time)| {
             let seconds = time.as_secs_f64().max(1e-9);
-            let rate = flops(model, step) as f64 / seconds;
+            let rate = flops(model, plan, step) as f64 / seconds;
             let other = |which: usize| {
                 let layers = others.filter(|_| step.act == Act::Forward)?;
                 layers[which].get(&step.node).copied()
@@ -102,19 +102,14 @@ mod tests {
     use super::*;
     use crate::engine::PlanMemory;
     use crate::model_file::ModelBytes;
-    use elucid_core::plan::{Memory, Options};
+    use elucid_core::plan::Options;
     use elucid_core::rule::{Composite, Split};
 
     #[test]
     fn layers_are_matched_by_node_on_the_way_forwards() {
         let bytes = ModelBytes::open(None).unwrap();
         let model = bytes.parse().unwrap();
-        let options = Options {
-            image: model.input_shape(),
-            composite: Some(Composite::exact(Split::Ratio)),
-            memory: Memory::Block,
-            threads: 1,
-        };
+        let options = Options::new(model.input_shape(), Some(Composite::exact(Split::Ratio)));
         let mut memory = PlanMemory::new(&model);
         let plan = memory.plan(&model, &options).unwrap();
         let best = vec![Duration::from_millis(2); plan.steps().len()];

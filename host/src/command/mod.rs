@@ -23,6 +23,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use elucid_core::plan::Memory;
 use elucid_core::rule::{Composite, Split};
+use elucid_core::simd::Isa;
 use elucid_core::{Model, Shape};
 
 use crate::engine::{Method, PRESETS};
@@ -160,6 +161,49 @@ impl Rules {
             ..Method::new(None)
         })
     }
+}
+
+/// How much one call does.
+#[derive(Args)]
+struct Batch {
+    /// Images of a batch
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    images: u16,
+    /// Classes explained of each image in one call: what they share is computed once
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    targets: u16,
+}
+
+impl Batch {
+    fn of(&self, method: Method) -> Method {
+        Method {
+            images: self.images.into(),
+            targets: self.targets.into(),
+            ..method
+        }
+    }
+}
+
+/// Which of the machine's instruction sets computes.
+#[derive(Args)]
+struct Kernels {
+    /// Instruction set of the kernels; the best of this machine if left out
+    #[arg(long, value_name = "SET", value_parser = known_kernels)]
+    kernels: Option<Isa>,
+}
+
+impl Kernels {
+    fn choice(&self) -> Isa {
+        self.kernels.unwrap_or_else(Isa::detect)
+    }
+}
+
+fn known_kernels(name: &str) -> Result<Isa, String> {
+    let mut all = Isa::available();
+    all.find(|isa| isa.name() == name).ok_or_else(|| {
+        let names: Vec<&str> = Isa::available().map(Isa::name).collect();
+        format!("this machine has {}", names.join(", "))
+    })
 }
 
 /// A model from a file, or one with random weights for measuring.

@@ -13,7 +13,7 @@ pub const DEMO_NAME: &str = "sunflower.jpg";
 /// Endings of files that a folder is searched for.
 const PICTURES: [&str; 5] = ["jpg", "jpeg", "png", "webp", "npy"];
 /// What our own pictures end in; they are not explained again.
-const EXPLAINED: &str = ".explained.png";
+pub const EXPLAINED: &str = ".explained.png";
 
 /// A picture to explain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +79,31 @@ pub fn inputs(arguments: &[PathBuf]) -> Result<Vec<Input>> {
         inputs.extend(found.into_iter().map(Input::File));
     }
     Ok(inputs)
+}
+
+/// Where a picture or a map goes.
+#[derive(Clone, Debug, Default)]
+pub struct Output {
+    /// The picture.
+    pub picture: Option<PathBuf>,
+    /// The map.
+    pub map: Option<PathBuf>,
+}
+
+/// The path for one of several classes: its number is put before the ending.
+#[must_use]
+pub fn numbered(path: &Path, number: usize, ending: &str) -> PathBuf {
+    let whole = path.to_string_lossy();
+    let given = path
+        .extension()
+        .map_or(String::new(), |e| format!(".{}", e.to_string_lossy()));
+    let ending = if whole.ends_with(ending) {
+        ending
+    } else {
+        &given
+    };
+    let stem = whole.strip_suffix(ending).unwrap_or(&whole);
+    PathBuf::from(format!("{stem}.{number}{ending}"))
 }
 
 /// One path per input: `chosen` itself for a single input, else files in the folder `chosen`, or in the current folder

@@ -4,11 +4,11 @@ use anyhow::Result;
 use clap::Args;
 use elucid_core::Model;
 use elucid_core::graph::{NONE, Op};
-use elucid_core::plan::{Act, Content, Options, Plan, Step, Value};
+use elucid_core::plan::{Act, Content, Options, Plan, Region, Step, Value};
 
 use super::prediction::{self, OnDevice};
 use super::say::say;
-use super::{ModelChoice, Rules, mebibytes};
+use super::{Batch, ModelChoice, Rules, mebibytes};
 use crate::engine::PlanMemory;
 
 #[derive(Args)]
@@ -17,6 +17,8 @@ pub struct Arguments {
     model: ModelChoice,
     #[command(flatten)]
     rules: Rules,
+    #[command(flatten)]
+    batch: Batch,
     /// Threads that will work on it: each needs room of its own
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: u16,
@@ -46,7 +48,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let options = Options {
         composite,
         threads: arguments.threads.into(),
-        ..method.options(image)
+        ..arguments.batch.of(method).options(image)
     };
     let mut memory = PlanMemory::new(&model);
     let plan = memory.plan(&model, &options)?;
@@ -60,19 +62,26 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Floating-point operations of a step: relevance of a weighted layer is two products.
-pub(super) fn flops(model: &Model<'_>, step: &Step) -> u64 {
+/// Floating-point operations of a step: relevance of a weighted layer is two products, of which the maps of one image
+/// share the first; the convolution of the image has its input channels summed before.
+pub(super) fn flops(model: &Model<'_>, plan: &Plan<'_>, step: &Step) -> u64 {
     let op = model.node(step.node).op;
     let once = op.flops(step.shapes[0], step.shapes[1]);
+    let options = plan.options();
+    let (images, maps) = (options.images as u64, options.maps() as u64);
     match (step.act, op) {
-        (Act::Relevance, Op::Conv(_) | Op::Linear(_)) => 2 * once,
-        (Act::Seed, _) => 0,
-        _ => once,
+        (Act::Relevance, Op::Conv(c)) if step.ins[0] == Region::EMPTY => {
+            once / u64::from(c.ci) * maps
+        }
+        (Act::Relevance, Op::Conv(_) | Op::Linear(_)) => once * (images + maps),
+        (Act::Forward | Act::Recompute, _) => once * images,
+        (Act::Relevance | Act::Split | Act::Collect, _) => once * maps,
+        (Act::Seed | Act::Pack | Act::Unpack, _) => 0,
     }
 }
 
-fn total(model: &Model<'_>, steps: &[Step]) -> u64 {
-    steps.iter().map(|s| flops(model, s)).sum()
+fn total(model: &Model<'_>, plan: &Plan<'_>, steps: &[Step]) -> u64 {
+    steps.iter().map(|s| flops(model, plan, s)).sum()
 }
 
 pub(super) const fn act(step: &Step) -> &'static str {
@@ -91,7 +100,7 @@ pub(super) const fn act(step: &Step) -> &'static str {
 fn json(model: &Model<'_>, plan: &Plan<'_>) -> serde_json::Value {
     let steps = plan.steps().iter().map(|s| {
         serde_json::json!({
-            "act": act(s), "node": model.node_name(s.node), "flops": flops(model, s),
+            "act": act(s), "node": model.node_name(s.node), "flops": flops(model, plan, s),
             "output": s.shapes[1].to_array(), "out_offset": s.out.start, "out_len": s.out.len,
             "scratch_len": s.scratch.len,
         })
@@ -99,7 +108,7 @@ fn json(model: &Model<'_>, plan: &Plan<'_>) -> serde_json::Value {
     serde_json::json!({
         "arena_bytes": plan.arena() * 4, "lower_bound_bytes": plan.lower_bound() * 4,
         "weight_bytes": model.sizes().1,
-        "forward_flops": total(model, plan.forward_steps()), "flops": total(model, plan.steps()),
+        "forward_flops": total(model, plan, plan.forward_steps()), "flops": total(model, plan, plan.steps()),
         "steps": steps.collect::<Vec<_>>(),
     })
 }
@@ -116,8 +125,8 @@ fn print(model: &Model<'_>, plan: &Plan<'_>) {
         mebibytes(model.sizes().1 as usize)
     );
     let (forward, all) = (
-        total(model, plan.forward_steps()),
-        total(model, plan.steps()),
+        total(model, plan, plan.forward_steps()),
+        total(model, plan, plan.steps()),
     );
     say!(
         "work: forward {:.2} GFLOP, all {:.2} GFLOP ({:.2} x forward)\n",
@@ -151,7 +160,7 @@ fn print(model: &Model<'_>, plan: &Plan<'_>) {
             "{i:>4}  {:<9} {:<22} {:>8.1} {:>9}  {}",
             act(step),
             node_name(model, step),
-            flops(model, step) as f64 / 1e6,
+            flops(model, plan, step) as f64 / 1e6,
             mebibytes(bytes),
             map(&alive, plan.arena())
         );

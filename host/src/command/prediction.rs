@@ -96,7 +96,7 @@ impl OnDevice {
         let steps: Vec<Predicted> = plan
             .steps()
             .iter()
-            .map(|step| predict(device, self.share, model, step))
+            .map(|step| predict(device, self.share, model, plan, step))
             .collect();
         if json {
             say!("{}", self.json(device, model, plan, &steps));
@@ -115,7 +115,7 @@ impl OnDevice {
         let (forward, explain) = totals(plan, predicted);
         let steps = plan.steps().iter().zip(predicted).map(|(s, p)| {
             serde_json::json!({
-                "act": act(s), "node": model.node_name(s.node), "flops": flops(model, s),
+                "act": act(s), "node": model.node_name(s.node), "flops": flops(model, plan, s),
                 "bytes": p.bytes, "ms": p.seconds * 1e3, "bound": p.bound.name(),
             })
         });
@@ -173,7 +173,7 @@ impl OnDevice {
                 "{i:>4}  {:<9} {:<22} {:>8.1} {:>8.2} {:>9.4}  {}",
                 act(step),
                 node_name(model, step),
-                flops(model, step) as f64 / 1e6,
+                flops(model, plan, step) as f64 / 1e6,
                 p.bytes as f64 / 1e6,
                 p.seconds * 1e3,
                 p.bound.name()
@@ -255,7 +255,13 @@ fn totals(plan: &Plan<'_>, steps: &[Predicted]) -> (f64, Option<f64>) {
     )
 }
 
-fn predict(device: &Device, share: f64, model: &Model<'_>, step: &Step) -> Predicted {
+fn predict(
+    device: &Device,
+    share: f64,
+    model: &Model<'_>,
+    plan: &Plan<'_>,
+    step: &Step,
+) -> Predicted {
     let product = matches!(model.node(step.node).op, Op::Conv(_) | Op::Linear(_))
         && matches!(step.act, Act::Forward | Act::Recompute);
     let (peak, unit) = match device.tensor_flops() {
@@ -263,7 +269,7 @@ fn predict(device: &Device, share: f64, model: &Model<'_>, step: &Step) -> Predi
         _ => (device.f32_flops(), Bound::Cores),
     };
     let bytes = bytes(model, step);
-    let arithmetic = flops(model, step) as f64 / (share * peak);
+    let arithmetic = flops(model, plan, step) as f64 / (share * peak);
     let memory = bytes as f64 / (share * device.bytes_per_second());
     let work = arithmetic.max(memory);
     let bound = if LAUNCH > work {
@@ -302,7 +308,7 @@ fn weight_bytes(model: &Model<'_>, step: &Step) -> u64 {
     match step.act {
         Act::Forward | Act::Recompute => weights + vectors,
         Act::Relevance => 2 * weights,
-        Act::Seed | Act::Split | Act::Collect => 0,
+        Act::Seed | Act::Split | Act::Collect | Act::Pack | Act::Unpack => 0,
     }
 }
 
@@ -311,26 +317,21 @@ mod tests {
     use super::*;
     use crate::engine::PlanMemory;
     use crate::synthetic;
-    use elucid_core::plan::{Memory, Options};
+    use elucid_core::plan::Options;
     use elucid_core::rule::{Composite, Split};
 
     fn explain_seconds(device: &str, share: f64) -> (f64, f64) {
         let bytes = synthetic::imagenet(18, true).unwrap();
         let bytes = crate::model_file::ModelBytes::from_bytes(&bytes, "random");
         let model = bytes.parse().unwrap();
-        let options = Options {
-            image: model.input_shape(),
-            composite: Some(Composite::exact(Split::Ratio)),
-            memory: Memory::Block,
-            threads: 1,
-        };
+        let options = Options::new(model.input_shape(), Some(Composite::exact(Split::Ratio)));
         let mut memory = PlanMemory::new(&model);
         let plan = memory.plan(&model, &options).unwrap();
         let device = Device::find(device).unwrap();
         let steps: Vec<_> = plan
             .steps()
             .iter()
-            .map(|s| predict(device, share, &model, s))
+            .map(|s| predict(device, share, &model, &plan, s))
             .collect();
         assert!(steps.iter().all(|s| s.seconds >= LAUNCH));
         let least: u64 = model.sizes().1;
