@@ -471,7 +471,7 @@ fn threads_and_memory_modes_write_the_same_map() {
     let place = Place::new();
     let mut maps = BTreeSet::new();
     for threads in [1, 2, 0] {
-        for memory in ["keep", "block"] {
+        for memory in ["keep", "block", "stage"] {
             explain(
                 &place,
                 &format!("--map m.npy --threads {threads} --memory {memory}"),
@@ -480,4 +480,71 @@ fn threads_and_memory_modes_write_the_same_map() {
         }
     }
     assert_eq!(maps.len(), 1);
+    // Half-precision checkpoints are close, and say what they are.
+    let half = explain(&place, "--map h.npy --memory block --checkpoints f16");
+    assert!(number(&half, "conservation_error") <= 1e-5, "{half}");
+    let ((shape, whole), (_, half)) = (place.map("m.npy"), place.map("h.npy"));
+    let sum = |v: &[f32]| v.iter().map(|v| v.abs()).sum::<f32>();
+    let off: Vec<f32> = whole.iter().zip(&half).map(|(a, b)| a - b).collect();
+    assert!(sum(&off) <= 1e-2 * sum(&whole), "{shape:?}");
+}
+
+#[test]
+fn kernels_by_name() {
+    let place = Place::new();
+    explain(&place, "--map best.npy");
+    explain(&place, "--map portable.npy --kernels portable");
+    let ((_, best), (_, portable)) = (place.map("best.npy"), place.map("portable.npy"));
+    let most = best.iter().fold(0f32, |m, v| m.max(v.abs()));
+    for (a, b) in best.iter().zip(&portable) {
+        assert!((a - b).abs() <= 2e-5 * most, "{a} {b}");
+    }
+    place.refuse(
+        2,
+        "explain --model m.elucid a.png --kernels mmx",
+        &["--kernels", "this machine has", "portable"],
+    );
+}
+
+#[test]
+fn several_classes_in_one_call() {
+    let place = Place::new();
+    let command = "explain --model m.elucid a.png -o out.png --map maps.npy";
+    let all = place.accept_json(&format!("{command} --target top3"));
+    let names: Vec<String> = all
+        .iter()
+        .map(|r| r["target_name"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(names.len(), 3);
+    let probabilities: Vec<f64> = all
+        .iter()
+        .map(|r| number(r, "target_probability"))
+        .collect();
+    assert!(
+        probabilities.is_sorted_by(|a, b| a >= b),
+        "{probabilities:?}"
+    );
+    for (number, (report, name)) in (1..).zip(all.iter().zip(&names)) {
+        assert_eq!(report["picture"], format!("out.{number}.png"));
+        assert_eq!(report["map"], format!("maps.{number}.npy"));
+        place.picture(&format!("out.{number}.png"));
+        // The same bits as alone.
+        explain(&place, &format!("--map one.npy --target {name}"));
+        assert_eq!(
+            place.read("one.npy"),
+            place.read(&format!("maps.{number}.npy"))
+        );
+    }
+    // Named one by one, in the order given.
+    let two = place.accept_json(&format!("{command} --target {} --target pred", CLASSES[0]));
+    assert_eq!(two[0]["target_name"], CLASSES[0]);
+    assert_eq!(two[1]["target_index"], two[1]["class_index"]);
+    // Beside the photo, the number stands before the ending.
+    place.accept("explain --model m.elucid a.png --target top2");
+    place.picture("a.1.explained.png");
+    place.picture("a.2.explained.png");
+    for (target, wanted) in [("top0", "top1 to top5"), ("top6", "top1 to top5")] {
+        let command = format!("explain --model m.elucid a.png --target {target}");
+        place.refuse(1, &command, &["--target", wanted]);
+    }
 }

@@ -44,17 +44,12 @@ pub fn split(
     accumulate: bool,
     (r, skip): (&mut [f32], &mut [f32]),
 ) {
+    if live == (0..channels) {
+        splitting(cx, share, branches, accumulate, (r, skip));
+        return;
+    }
     if !accumulate {
         skip.fill(0.0);
-    }
-    if live == (0..channels) {
-        cx.isa.run(Splitting {
-            share,
-            branches,
-            r,
-            skip,
-        });
-        return;
     }
     for at in (0..r.len())
         .step_by(channels.max(1))
@@ -63,33 +58,55 @@ pub fn split(
         let (m, s) = branches;
         let some = |b: &[f32]| if b.is_empty() { 0..0 } else { at.clone() };
         let branches = (&m[some(m)], &s[some(s)]);
-        cx.isa.run(Splitting {
+        let parts = (&mut r[at.clone()], &mut skip[at.clone()]);
+        splitting(cx, share, branches, true, parts);
+    }
+}
+
+fn splitting(
+    cx: &Context<'_>,
+    share: Share,
+    branches: (&[f32], &[f32]),
+    accumulate: bool,
+    (r, skip): (&mut [f32], &mut [f32]),
+) {
+    if accumulate {
+        cx.isa.run(Splitting::<true> {
             share,
             branches,
-            r: &mut r[at.clone()],
-            skip: &mut skip[at.clone()],
+            r,
+            skip,
+        });
+    } else {
+        cx.isa.run(Splitting::<false> {
+            share,
+            branches,
+            r,
+            skip,
         });
     }
 }
 
-struct Splitting<'a> {
+/// Adds to the skip branch's share, or writes it with `ADD` false.
+struct Splitting<'a, const ADD: bool> {
     share: Share,
     branches: (&'a [f32], &'a [f32]),
     r: &'a mut [f32],
     skip: &'a mut [f32],
 }
 
-impl Task for Splitting<'_> {
+impl<const ADD: bool> Task for Splitting<'_, ADD> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, _: L) {
         match self.share {
-            Share::Residual => {}
+            Share::Residual if ADD => {}
+            Share::Residual => self.skip.fill(0.0),
             Share::Half => {
                 for (r, skip) in self.r.iter_mut().zip(self.skip) {
                     *r *= 0.5;
-                    *skip += *r;
+                    *skip = if ADD { *skip + *r } else { *r };
                 }
             }
             Share::Ratio => {
@@ -99,7 +116,8 @@ impl Task for Splitting<'_> {
                     let both = m + s;
                     let rho = if both > 0.0 { m / both } else { 0.5 };
                     let residual = *r * rho;
-                    *skip += *r - residual;
+                    let rest = *r - residual;
+                    *skip = if ADD { *skip + rest } else { rest };
                     *r = residual;
                 }
             }

@@ -117,8 +117,13 @@ fn print(model: &Model<'_>, plan: &Plan<'_>) {
     let image = plan.options().image;
     say!("{}", model.description());
     let (arena, bound) = (plan.arena() * 4, plan.lower_bound() * 4);
+    let least = if arena == bound {
+        "the least that is alive at once: no placement of this schedule can be smaller".to_owned()
+    } else {
+        format!("no placement of this schedule can be below {bound}")
+    };
     say!(
-        "image {} x {}: arena {} ({arena} bytes; no placement of this schedule can be below {bound}), weights {}",
+        "image {} x {}: arena {} ({arena} bytes; {least}), weights {}",
         image.h,
         image.w,
         mebibytes(arena),
