@@ -4,6 +4,8 @@
 //! written once, generic over [`Lanes`], as a [`Task`]. [`Isa::run`] compiles the task for the set and calls it. Tokens
 //! of sets are only made after the CPU was asked (or the compiler told), which is what makes their methods safe.
 
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+mod aarch64;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -154,6 +156,9 @@ pub enum Isa {
     /// AVX2, FMA and F16C.
     #[cfg(target_arch = "x86_64")]
     Avx2(x86::Avx2),
+    /// NEON.
+    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+    Neon(aarch64::Neon),
 }
 
 impl Isa {
@@ -163,6 +168,10 @@ impl Isa {
         #[cfg(target_arch = "x86_64")]
         if let Some(avx2) = x86::Avx2::detect() {
             return Isa::Avx2(avx2);
+        }
+        #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+        if let Some(neon) = aarch64::Neon::detect() {
+            return Isa::Neon(neon);
         }
         Isa::Portable
     }
@@ -174,6 +183,8 @@ impl Isa {
             Isa::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(_) => "avx2",
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+            Isa::Neon(_) => "neon",
         }
     }
 
@@ -184,6 +195,8 @@ impl Isa {
             Isa::Portable => task.run(Portable),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(avx2) => avx2.run(task),
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+            Isa::Neon(neon) => neon.run(task),
         }
     }
 }
@@ -235,5 +248,129 @@ mod tests {
             assert!((g - w).abs() <= 1e-5 * w.abs(), "{got:?} {want:?}");
         }
         assert_eq!(&want[5..], &[1.0, 1.0, 1.0]);
+    }
+
+    /// A half by its bits: sign, five of exponent, ten of fraction.
+    fn half(bits: u16) -> f32 {
+        let (exponent, fraction) = (bits >> 10 & 31, f32::from(bits & 1023));
+        let size = match exponent {
+            0 => fraction * 2f32.powi(-24),
+            31 if fraction == 0.0 => f32::INFINITY,
+            31 => f32::NAN,
+            e => (fraction + 1024.0) * 2f32.powi(i32::from(e) - 25),
+        };
+        if bits >> 15 == 1 { -size } else { size }
+    }
+
+    /// Sixteen halves, widened.
+    struct Widen([f16; PANEL]);
+
+    impl Task for Widen {
+        type Output = [f32; PANEL];
+
+        #[inline(always)]
+        fn run<L: Lanes>(self, l: L) -> [f32; PANEL] {
+            let mut wide = [0.0; PANEL];
+            l.store(l.load_half(&self.0), &mut wide);
+            wide
+        }
+    }
+
+    /// The same bits, or both NaN.
+    fn same(a: f32, b: f32) -> bool {
+        a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()
+    }
+
+    #[test]
+    fn every_half_is_widened_exactly() {
+        for isa in [Isa::Portable, Isa::detect()] {
+            for first in (0..=u16::MAX).step_by(PANEL) {
+                let bits: [u16; PANEL] = core::array::from_fn(|i| first + i as u16);
+                let wide = isa.run(Widen(bits.map(f16::from_bits)));
+                for (&v, bits) in wide.iter().zip(bits) {
+                    assert!(same(v, half(bits)), "{isa:?}, {bits:#06x}: {v}");
+                }
+            }
+        }
+    }
+
+    /// Everything that isn't an ordinary number, and some that are.
+    const EXTREMES: [f32; PANEL] = [
+        f32::NAN,
+        -f32::NAN,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        0.0,
+        -0.0,
+        1e-45,
+        -1e-40,
+        f32::MIN_POSITIVE,
+        f32::MAX,
+        f32::MIN,
+        1.0,
+        -1.5,
+        1e-30,
+        2e-30,
+        65504.0,
+    ];
+
+    /// All operations on two rows: `a + b`, `a * b`, `a / b`, `a * b + a`, `relu(a)`, guarded `a / b`.
+    struct Pair([f32; PANEL], [f32; PANEL]);
+
+    impl Task for Pair {
+        type Output = ([[f32; PANEL]; 6], bool);
+
+        #[inline(always)]
+        fn run<L: Lanes>(self, l: L) -> Self::Output {
+            let (a, b) = (l.load(&self.0), l.load(&self.1));
+            let (guarded, dead) = l.guarded_div(a, b, 1e-30);
+            let mut out = [[0.0; PANEL]; 6];
+            l.store(l.add(a, b), &mut out[0]);
+            l.store(l.mul(a, b), &mut out[1]);
+            l.store(l.div(a, b), &mut out[2]);
+            l.store(l.mul_add(a, b, a), &mut out[3]);
+            l.store(l.relu(a), &mut out[4]);
+            l.store(guarded, &mut out[5]);
+            (out, dead)
+        }
+    }
+
+    #[test]
+    fn extremes_agree_with_the_portable_set() {
+        for turn in 0..PANEL {
+            let mut other = EXTREMES;
+            other.rotate_left(turn);
+            let (want, lost) = Isa::Portable.run(Pair(EXTREMES, other));
+            let (got, dead) = Isa::detect().run(Pair(EXTREMES, other));
+            assert_eq!(dead, lost);
+            for (op, (got, want)) in got.iter().zip(&want).enumerate() {
+                for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
+                    let (a, b) = (EXTREMES[i], other[i]);
+                    let fused = op == 3 && same(g, libm::fmaf(a, b, a));
+                    assert!(same(g, w) || fused, "{op}: {a:e}, {b:e}: {g:e}, not {w:e}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_dead_lane_is_noticed() {
+        for isa in [Isa::Portable, Isa::detect()] {
+            for lane in 0..PANEL {
+                for (r, z, dead) in [
+                    (1.0, 0.0, true),
+                    (-1e-45, f32::NAN, true),
+                    (f32::NAN, 1e-30, true),
+                    (0.0, 0.0, false),
+                    (-0.0, f32::NEG_INFINITY, false),
+                    (f32::NAN, 1.0, false),
+                ] {
+                    let (mut a, mut b) = ([1.0; PANEL], [2.0; PANEL]);
+                    (a[lane], b[lane]) = (r, z);
+                    let (_, found) = isa.run(Pair(a, b));
+                    assert_eq!(found, dead, "{isa:?}, lane {lane}: {r:e} / {z:e}");
+                }
+            }
+        }
     }
 }
