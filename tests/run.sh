@@ -138,7 +138,73 @@ aarch64() (
     echo "left out, since they start programs or have nothing to do with the CPU: the other files of tests/"
 )
 
+# Instructions of an inference and of an explanation (`architecture,memory,inference,explanation`), counted while a network
+# with random weights runs: the same on every machine whose CPU has AVX2. Valgrind hides AVX-512.
+count() {
+    local work="target/instructions/$1-$2"
+    valgrind --tool=callgrind --compress-strings=no --callgrind-out-file="$work.out" \
+        target/release/elucid bench --arch "$1" --memory "$2" --size 32 --runs 1 --json >"$work.json" 2>"$work.log" || return
+    awk -v name="$1,$2" '
+        /^cfn=/ { of = /explain::Explainer<.*::forward/ ? "f" : /explain::Explainer<.*::relevance/ ? "r" : "" }
+        /^calls=/ && of { split($1, word, "="); getline; calls[of] += word[2]; cost[of] += $2; of = "" }
+        END {
+            if (!calls["f"] || !calls["r"]) exit 1
+            f = cost["f"] / calls["f"]
+            printf "%s,%.0f,%.0f\n", name, f, f + cost["r"] / calls["r"]
+        }' "$work.out" >"$work.csv"
+}
+
+# Counts all cases of the pins at once, into target/instructions/counts.csv. Fails where that is impossible.
+counts() {
+    if [ "$(uname -sm)" != "Linux x86_64" ] || ! grep -qw avx2 /proc/cpuinfo; then
+        skip instructions "the pins are for AVX2 on Linux"
+        return 1
+    fi
+    if ! command -v valgrind >/dev/null && ! { command -v apt-get >/dev/null && packages valgrind; }; then
+        lack instructions "valgrind is missing; install it"
+        return 1
+    fi
+    cargo build --release --quiet || exit
+    local work=target/instructions jobs=() architecture memory rest
+    rm -rf "$work" && mkdir -p "$work"
+    while IFS=, read -r architecture memory rest; do
+        count "$architecture" "$memory" &
+        jobs+=($!)
+    done < <(tail -n +2 tests/instructions.csv)
+    for job in "${jobs[@]}"; do
+        wait "$job" || { echo "callgrind counted nothing; see $work/*.log" >&2 && exit 1; }
+    done
+    { head -n 1 tests/instructions.csv && cat "$work"/*-*.csv; } >"$work/counts.csv"
+}
+
+instructions() {
+    say "instructions"
+    counts || return 0
+    awk -F, '
+        FNR == 1 { next }
+        NR == FNR { pin[$1, $2, 3] = $3; pin[$1, $2, 4] = $4; next }
+        { for (i = 3; i <= 4; i++) {
+            off = 100 * ($i / pin[$1, $2, i] - 1)
+            what = sprintf("%s, %s, %s", $1, $2, i == 3 ? "inference" : "explanation")
+            printf "%-34s %12d %+7.2f %%\n", what, $i, off
+            if (off > 1) {
+                printf "%s: %.2f %% more instructions than its pin; mend it, or: tests/run.sh pin\n", what, off | "cat >&2"
+                bad = 1
+            } else if (off < -3)
+                printf "warning: %s: %.2f %% fewer instructions than its pin; lower it: tests/run.sh pin\n", what, -off
+        } }
+        END { exit bad }' tests/instructions.csv target/instructions/counts.csv
+}
+
+# Not among the stages that run by default: takes the counts of this working tree as the new pins.
+pin() {
+    say "new pins"
+    counts || exit 1
+    cp target/instructions/counts.csv tests/instructions.csv
+    cat tests/instructions.csv
+}
+
 stages=("$@")
-[ ${#stages[@]} -gt 0 ] || stages=(install style features tests aarch64)
+[ ${#stages[@]} -gt 0 ] || stages=(install style features tests aarch64 instructions)
 for stage in "${stages[@]}"; do "$stage"; done
 say "all stages passed: ${stages[*]}"
