@@ -75,7 +75,8 @@ cross_tools() {
     command -v aarch64-linux-gnu-g++ && command -v qemu-aarch64 && [ -e "$AARCH64_ROOT/lib/libc.so.6" ]
 } >/dev/null
 
-# Debian's compiler with the standard library of arm64, unpacked into a folder: rustup's toolchain stays as it is.
+# Debian's compiler with the standard library of arm64, unpacked into a folder: rustup's toolchain stays as it is. Prints its
+# version.
 debian_rust() {
     local root=$1 work="$1.part" names
     [ -x "$root/usr/bin/rustc" ] && LD_LIBRARY_PATH=$root$DEBIAN_LIBRARIES "$root/usr/bin/rustc" --version && return
@@ -84,10 +85,10 @@ debian_rust() {
     # Lists of our own: the system needs no second architecture for this.
     local apt=(-qq -o APT::Architectures::=amd64 -o APT::Architectures::=arm64 -o APT::Sandbox::User=root)
     apt+=(-o Dir::State::lists="$work/lists" -o Dir::Cache="$work/cache")
-    apt-get "${apt[@]}" update || return
+    apt-get "${apt[@]}" update >&2 || return
     names=$(apt-get "${apt[@]}" install -s --no-install-recommends rustc-web | awk '/^Inst/ { print $2 }') || return
     # shellcheck disable=SC2086
-    (cd "$work/debs" && apt-get "${apt[@]}" download $names libstd-rust-web-dev:arm64) || return
+    (cd "$work/debs" && apt-get "${apt[@]}" download $names libstd-rust-web-dev:arm64 >&2) || return
     for package in "$work"/debs/*.deb; do dpkg -x "$package" "$work/root" || return; done
     mv "$work/root" "$root" && rm -rf "$work"
     LD_LIBRARY_PATH=$root$DEBIAN_LIBRARIES "$root/usr/bin/rustc" --version
