@@ -7,7 +7,28 @@ cd "$(dirname "$0")/.."
 # Packages of features that must build, for every crate that has some.
 CORE_FEATURES=("" "std" "log" "defmt" "std,log")
 
+AARCH64=aarch64-unknown-linux-gnu
+AARCH64_ROOT=/usr/aarch64-linux-gnu
+DEBIAN_LIBRARIES=/usr/lib/x86_64-linux-gnu
+
 say() { printf '\n== %s\n' "$*"; }
+
+# Installs Debian packages, as root or by sudo.
+packages() {
+    local as_root=()
+    [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+    "${as_root[@]}" apt-get update -qq &&
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 "$@"
+}
+
+# Says why a stage can't run here.
+skip() { printf '\n!! STAGE SKIPPED: %s: %s\n' "$1" "$2" >&2; }
+
+# The same for tools that couldn't be had. In CI, where there is apt-get, that's an error.
+lack() {
+    skip "$@"
+    if [ "${CI:-}" = true ] && command -v apt-get >/dev/null; then exit 1; fi
+}
 
 install() {
     say "libclang, for bindgen"
@@ -23,10 +44,7 @@ install() {
         echo "libclang or a C++ compiler is missing; install them (Debian: libclang-dev g++, Fedora: clang-devel gcc-c++)" >&2
         exit 1
     fi
-    local as_root=()
-    [ "$(id -u)" -eq 0 ] || as_root=(sudo)
-    "${as_root[@]}" apt-get update -qq
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq libclang-dev g++
+    packages libclang-dev g++
 }
 
 style() {
@@ -52,7 +70,142 @@ tests() {
     cargo test --workspace
 }
 
+# What the emulated tests need besides Rust: a C++ compiler and a C library for the target, and the emulator.
+cross_tools() {
+    command -v aarch64-linux-gnu-g++ && command -v qemu-aarch64 && [ -e "$AARCH64_ROOT/lib/libc.so.6" ]
+} >/dev/null
+
+# Debian's compiler with the standard library of arm64, unpacked into a folder: rustup's toolchain stays as it is. Prints its
+# version.
+debian_rust() {
+    local root=$1 work="$1.part" names
+    [ -x "$root/usr/bin/rustc" ] && LD_LIBRARY_PATH=$root$DEBIAN_LIBRARIES "$root/usr/bin/rustc" --version && return
+    rm -rf "$root" "$work"
+    mkdir -p "$work"/{lists,cache/archives}/partial "$work"/{debs,root}
+    # Lists of our own: the system needs no second architecture for this.
+    local apt=(-qq -o APT::Architectures::=amd64 -o APT::Architectures::=arm64 -o APT::Sandbox::User=root)
+    apt+=(-o Dir::State::lists="$work/lists" -o Dir::Cache="$work/cache")
+    apt-get "${apt[@]}" update >&2 || return
+    names=$(apt-get "${apt[@]}" install -s --no-install-recommends rustc-web | awk '/^Inst/ { print $2 }') || return
+    # shellcheck disable=SC2086
+    (cd "$work/debs" && apt-get "${apt[@]}" download $names libstd-rust-web-dev:arm64 >&2) || return
+    for package in "$work"/debs/*.deb; do dpkg -x "$package" "$work/root" || return; done
+    mv "$work/root" "$root" && rm -rf "$work"
+    LD_LIBRARY_PATH=$root$DEBIAN_LIBRARIES "$root/usr/bin/rustc" --version
+}
+
+aarch64() (
+    say "aarch64, under emulation"
+    case "$(uname -sm)" in
+        "Linux aarch64") echo "this machine is one: the stage tests has run its code" && return ;;
+        "Linux x86_64") ;;
+        *) skip aarch64 "it needs x86-64 Linux" && return ;;
+    esac
+    if ! cross_tools; then
+        if ! command -v apt-get >/dev/null; then
+            lack aarch64 "it needs aarch64-linux-gnu-g++, a C library in $AARCH64_ROOT and qemu-aarch64; install them"
+            return
+        fi
+        if ! packages g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user; then
+            lack aarch64 "apt-get couldn't install g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user; see above"
+            return
+        fi
+    fi
+    if [ ! -d "$(rustc --print sysroot)/lib/rustlib/$AARCH64/lib" ]; then
+        local rust="$PWD/target/debian-rust" version least
+        if ! command -v apt-get >/dev/null || ! version=$(debian_rust "$rust"); then
+            lack aarch64 "no standard library for it: rustup target add $AARCH64"
+            return
+        fi
+        least=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+        if ! printf '%s\n' "rustc $least" "$version" | sort -V -C; then
+            lack aarch64 "Debian's $version is older than $least: rustup target add $AARCH64"
+            return
+        fi
+        echo "with Debian's $version"
+        export RUSTC="$rust/usr/bin/rustc" LD_LIBRARY_PATH="$rust$DEBIAN_LIBRARIES"
+    fi
+    export CARGO_TARGET_DIR=target/aarch64
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L $AARCH64_ROOT"
+    export CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc CXX_aarch64_unknown_linux_gnu=aarch64-linux-gnu-g++
+    local test=(cargo test --locked --quiet --profile emulated --target "$AARCH64")
+    "${test[@]}" -p elucid-core --features std --lib
+    "${test[@]}" -p elucid-tests --test golden --test graphs --test kernels --test batch
+    local skipped=(memory_modes_and_threads_give_the_same_bits an_explainer_has_no_memory_of_earlier_images)
+    "${test[@]}" -p elucid-tests --test conformance --test properties -- "${skipped[@]/#/--skip=}"
+    echo "left out, since they take minutes under emulation and ask nothing of the instruction set that the others don't:"
+    printf '  %s\n' "${skipped[@]}"
+    echo "left out, since they start programs or have nothing to do with the CPU: the other files of tests/"
+)
+
+# Instructions of an inference and of an explanation (`architecture,memory,inference,explanation`), counted while a network
+# with random weights runs: the same on every machine whose CPU has AVX2. Valgrind hides AVX-512.
+count() {
+    local work="target/instructions/$1-$2"
+    valgrind --tool=callgrind --compress-strings=no --callgrind-out-file="$work.out" \
+        target/release/elucid bench --arch "$1" --memory "$2" --size 32 --runs 1 --json >"$work.json" 2>"$work.log" || return
+    awk -v name="$1,$2" '
+        /^cfn=/ { of = /explain::Explainer<.*::forward/ ? "f" : /explain::Explainer<.*::maps/ ? "r" : "" }
+        /^calls=/ && of { split($1, word, "="); getline; calls[of] += word[2]; cost[of] += $2; of = "" }
+        END {
+            if (!calls["f"] || !calls["r"]) exit 1
+            f = cost["f"] / calls["f"]
+            printf "%s,%.0f,%.0f\n", name, f, f + cost["r"] / calls["r"]
+        }' "$work.out" >"$work.csv"
+}
+
+# Counts all cases of the pins at once, into target/instructions/counts.csv. Fails where that is impossible.
+counts() {
+    if [ "$(uname -sm)" != "Linux x86_64" ] || ! grep -qw avx2 /proc/cpuinfo; then
+        skip instructions "the pins are for AVX2 on Linux"
+        return 1
+    fi
+    if ! command -v valgrind >/dev/null && ! { command -v apt-get >/dev/null && packages valgrind; }; then
+        lack instructions "valgrind is missing; install it"
+        return 1
+    fi
+    cargo build --release --quiet || exit
+    local work=target/instructions jobs=() architecture memory rest
+    rm -rf "$work" && mkdir -p "$work"
+    while IFS=, read -r architecture memory rest; do
+        count "$architecture" "$memory" &
+        jobs+=($!)
+    done < <(tail -n +2 tests/instructions.csv)
+    for job in "${jobs[@]}"; do
+        wait "$job" || { echo "callgrind counted nothing; see $work/*.log" >&2 && exit 1; }
+    done
+    { head -n 1 tests/instructions.csv && cat "$work"/*-*.csv; } >"$work/counts.csv"
+}
+
+instructions() {
+    say "instructions"
+    counts || return 0
+    awk -F, '
+        FNR == 1 { next }
+        NR == FNR { pin[$1, $2, 3] = $3; pin[$1, $2, 4] = $4; next }
+        { for (i = 3; i <= 4; i++) {
+            off = 100 * ($i / pin[$1, $2, i] - 1)
+            what = sprintf("%s, %s, %s", $1, $2, i == 3 ? "inference" : "explanation")
+            printf "%-34s %12d %+7.2f %%\n", what, $i, off
+            if (off > 1) {
+                printf "%s: %.2f %% more instructions than its pin; mend it, or: tests/run.sh pin\n", what, off | "cat >&2"
+                bad = 1
+            } else if (off < -3)
+                printf "warning: %s: %.2f %% fewer instructions than its pin; lower it: tests/run.sh pin\n", what, -off
+        } }
+        END { exit bad }' tests/instructions.csv target/instructions/counts.csv
+}
+
+# Not among the stages that run by default: takes the counts of this working tree as the new pins.
+pin() {
+    say "new pins"
+    counts || exit 1
+    cp target/instructions/counts.csv tests/instructions.csv
+    cat tests/instructions.csv
+}
+
 stages=("$@")
-[ ${#stages[@]} -gt 0 ] || stages=(install style features tests)
+[ ${#stages[@]} -gt 0 ] || stages=(install style features tests aarch64 instructions)
 for stage in "${stages[@]}"; do "$stage"; done
 say "all stages passed: ${stages[*]}"
