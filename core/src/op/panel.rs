@@ -13,6 +13,9 @@ pub trait Epilogue {
     /// Loads it for the channels from `channel` on.
     fn channels<L: Lanes>(&self, lanes: L, channel: usize) -> Self::Channels<L>;
 
+    /// Asks for what [`Epilogue::finish`] will touch, while the accumulator is still at work.
+    fn expect<L: Lanes>(&self, lanes: L, tile: &mut Tile<'_>, at: (usize, usize));
+
     /// Takes sixteen channels from `channel` on of output pixel `pixel` and writes them to the tile.
     fn finish<L: Lanes>(
         &self,
@@ -53,6 +56,9 @@ pub fn sweep<L: Lanes, W: Load, E: Epilogue, const PLUS: bool>(
         macro_rules! smallest {
             ($($m:literal)*) => {
                 $(if $m <= L::ROWS && pixels.len() <= $m {
+                    for &pixel in pixels {
+                        epilogue.expect(lanes, tile, (pixel as usize, channel));
+                    }
                     let acc = group::<L, W, PLUS, $m>(lanes, rows, offsets, pixels.len(), panel);
                     for (&pixel, acc) in pixels.iter().zip(acc) {
                         epilogue.finish(lanes, channels, tile, (pixel as usize, channel), acc);

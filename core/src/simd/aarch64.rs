@@ -177,6 +177,14 @@ impl Lanes for Neon {
     }
 
     #[inline(always)]
+    fn prefetch(self, from: &[f32]) {
+        // SAFETY: a prefetch reads nothing and can't fault.
+        unsafe {
+            asm!("prfm pldl1keep, [{from}]", from = in(reg) from.as_ptr(), options(nostack, readonly, preserves_flags));
+        }
+    }
+
+    #[inline(always)]
     fn transpose(self, rows: [Four; PANEL]) -> [Four; PANEL] {
         let mut turned = rows;
         for i in 0..4 {

@@ -1,12 +1,13 @@
 //! AVX-512 (foundation alone): a row is one 512-bit register.
 
 use core::arch::x86_64::{
-    __m512, _CMP_GT_OQ, _CMP_NEQ_UQ, _MM_FROUND_TO_NEAREST_INT, _mm256_loadu_si256,
-    _mm256_storeu_si256, _mm512_add_ps, _mm512_castps512_ps256, _mm512_cmp_ps_mask,
-    _mm512_cvtph_ps, _mm512_cvtps_ph, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
-    _mm512_mask_storeu_ps, _mm512_maskz_div_ps, _mm512_maskz_loadu_ps, _mm512_max_ps,
-    _mm512_min_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4,
-    _mm512_shuffle_ps, _mm512_storeu_ps, _mm512_unpackhi_ps, _mm512_unpacklo_ps,
+    __m512, _CMP_GT_OQ, _CMP_NEQ_UQ, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0, _mm_prefetch,
+    _mm256_loadu_si256, _mm256_storeu_si256, _mm512_add_ps, _mm512_castps512_ps256,
+    _mm512_cmp_ps_mask, _mm512_cvtph_ps, _mm512_cvtps_ph, _mm512_div_ps, _mm512_fmadd_ps,
+    _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_div_ps, _mm512_maskz_loadu_ps,
+    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_storeu_ps, _mm512_unpackhi_ps,
+    _mm512_unpacklo_ps,
 };
 
 use half::f16;
@@ -159,6 +160,12 @@ impl Lanes for Avx512 {
             let swapped = _mm512_shuffle_f32x4::<0x4E>(row, row);
             sum8(_mm512_castps512_ps256(_mm512_add_ps(row, swapped)))
         }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, from: &[f32]) {
+        // SAFETY: a prefetch reads nothing and can't fault.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().cast()) }
     }
 
     #[inline(always)]

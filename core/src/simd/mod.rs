@@ -54,6 +54,9 @@ pub trait Lanes: Copy + Send + Sync {
     fn relu(self, a: Self::Row) -> Self::Row;
     /// `z > least ? r / z : 0` in each lane, and whether any lane with `r != 0` gave 0.
     fn guarded_div(self, r: Self::Row, z: Self::Row, least: f32) -> (Self::Row, bool);
+    /// Asks for the cache line of the first of these values, which will be wanted soon. A hint: it changes nothing.
+    #[inline(always)]
+    fn prefetch(self, _: &[f32]) {}
     /// Transposes a 16 x 16 block.
     fn transpose(self, rows: [Self::Row; PANEL]) -> [Self::Row; PANEL];
 

@@ -183,6 +183,14 @@ impl Epilogue for Forward<'_> {
     }
 
     #[inline(always)]
+    fn expect<L: Lanes>(&self, l: L, tile: &mut Tile<'_>, (pixel, channel): (usize, usize)) {
+        l.prefetch(tile.cells(pixel, channel, PANEL));
+        if let Some(skip) = self.finish.skip {
+            l.prefetch(&skip[pixel * self.co + channel..]);
+        }
+    }
+
+    #[inline(always)]
     fn finish<L: Lanes>(
         &self,
         l: L,
@@ -218,6 +226,12 @@ impl Epilogue for Share<'_> {
 
     #[inline(always)]
     fn channels<L: Lanes>(&self, _: L, _: usize) {}
+
+    #[inline(always)]
+    fn expect<L: Lanes>(&self, l: L, tile: &mut Tile<'_>, (pixel, channel): (usize, usize)) {
+        l.prefetch(tile.cells(pixel, channel, PANEL));
+        l.prefetch(&self.a[pixel * self.ci + channel..]);
+    }
 
     #[inline(always)]
     fn finish<L: Lanes>(

@@ -41,6 +41,12 @@ impl Epilogue for Quotient<'_> {
     }
 
     #[inline(always)]
+    fn expect<L: Lanes>(&self, l: L, tile: &mut Tile<'_>, (pixel, channel): (usize, usize)) {
+        l.prefetch(tile.cells(pixel, channel, PANEL));
+        l.prefetch(&self.r[pixel * self.co + channel..]);
+    }
+
+    #[inline(always)]
     fn finish<L: Lanes>(
         &self,
         l: L,
@@ -70,6 +76,11 @@ impl Epilogue for Denominator {
     #[inline(always)]
     fn channels<L: Lanes>(&self, l: L, _: usize) -> L::Row {
         l.splat(self.eps)
+    }
+
+    #[inline(always)]
+    fn expect<L: Lanes>(&self, l: L, tile: &mut Tile<'_>, (pixel, channel): (usize, usize)) {
+        l.prefetch(tile.cells(pixel, channel, PANEL));
     }
 
     #[inline(always)]
