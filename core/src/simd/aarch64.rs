@@ -177,10 +177,10 @@ impl Lanes for Neon {
     }
 
     #[inline(always)]
-    fn prefetch(self, from: &[f32]) {
+    fn prefetch<T>(self, at: *const T) {
         // SAFETY: a prefetch reads nothing and can't fault.
         unsafe {
-            asm!("prfm pldl1keep, [{from}]", from = in(reg) from.as_ptr(), options(nostack, readonly, preserves_flags));
+            asm!("prfm pldl1keep, [{at}]", at = in(reg) at, options(nostack, readonly, preserves_flags));
         }
     }
 

@@ -179,9 +179,9 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    fn prefetch(self, from: &[f32]) {
+    fn prefetch<T>(self, at: *const T) {
         // SAFETY: a prefetch reads nothing and can't fault.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
 
     #[inline(always)]

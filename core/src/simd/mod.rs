@@ -54,9 +54,10 @@ pub trait Lanes: Copy + Send + Sync {
     fn relu(self, a: Self::Row) -> Self::Row;
     /// `z > least ? r / z : 0` in each lane, and whether any lane with `r != 0` gave 0.
     fn guarded_div(self, r: Self::Row, z: Self::Row, least: f32) -> (Self::Row, bool);
-    /// Asks for the cache line of the first of these values, which will be wanted soon. A hint: it changes nothing.
+    /// Asks for the cache line at this address, which will be wanted soon. A hint: it changes nothing, reads nothing and
+    /// can't fault, so the address may be any.
     #[inline(always)]
-    fn prefetch(self, _: &[f32]) {}
+    fn prefetch<T>(self, _: *const T) {}
     /// Transposes a 16 x 16 block.
     fn transpose(self, rows: [Self::Row; PANEL]) -> [Self::Row; PANEL];
 
@@ -101,6 +102,9 @@ pub trait Lanes: Copy + Send + Sync {
         v[0]
     }
 }
+
+/// Rows of weights that are asked for ahead of time: the hardware's own prefetchers stop at the end of a page.
+const AHEAD: usize = 128;
 
 /// Weights that a row can be loaded from.
 pub trait Load: Weight {
@@ -166,6 +170,7 @@ pub fn dot<L: Lanes, W: Load, const PLUS: bool, const M: usize>(
     assert!(panel.len() <= sources.len);
     for (t, weights) in panel.iter().enumerate() {
         let w = W::load::<L, PLUS>(lanes, weights);
+        lanes.prefetch(panel.as_ptr().wrapping_add(t + AHEAD));
         for (acc, row) in acc.iter_mut().zip(sources.rows) {
             // SAFETY: `t < panel.len() <= sources.len`, and each pointer was made from a slice of at least that length,
             // which is borrowed for as long as the sources live. The compiler doesn't see that for many rows at once, and

@@ -184,9 +184,9 @@ impl Epilogue for Forward<'_> {
 
     #[inline(always)]
     fn expect<L: Lanes>(&self, l: L, tile: &mut Tile<'_>, (pixel, channel): (usize, usize)) {
-        l.prefetch(tile.cells(pixel, channel, PANEL));
+        l.prefetch(tile.cells(pixel, channel, PANEL).as_ptr());
         if let Some(skip) = self.finish.skip {
-            l.prefetch(&skip[pixel * self.co + channel..]);
+            l.prefetch(part(skip, pixel * self.co + channel, 1).as_ptr());
         }
     }
 
@@ -229,8 +229,8 @@ impl Epilogue for Share<'_> {
 
     #[inline(always)]
     fn expect<L: Lanes>(&self, l: L, tile: &mut Tile<'_>, (pixel, channel): (usize, usize)) {
-        l.prefetch(tile.cells(pixel, channel, PANEL));
-        l.prefetch(&self.a[pixel * self.ci + channel..]);
+        l.prefetch(tile.cells(pixel, channel, PANEL).as_ptr());
+        l.prefetch(part(self.a, pixel * self.ci + channel, 1).as_ptr());
     }
 
     #[inline(always)]

@@ -42,8 +42,8 @@ impl Epilogue for Quotient<'_> {
 
     #[inline(always)]
     fn expect<L: Lanes>(&self, l: L, tile: &mut Tile<'_>, (pixel, channel): (usize, usize)) {
-        l.prefetch(tile.cells(pixel, channel, PANEL));
-        l.prefetch(&self.r[pixel * self.co + channel..]);
+        l.prefetch(tile.cells(pixel, channel, PANEL).as_ptr());
+        l.prefetch(part(self.r, pixel * self.co + channel, 1).as_ptr());
     }
 
     #[inline(always)]
@@ -80,7 +80,7 @@ impl Epilogue for Denominator {
 
     #[inline(always)]
     fn expect<L: Lanes>(&self, l: L, tile: &mut Tile<'_>, (pixel, channel): (usize, usize)) {
-        l.prefetch(tile.cells(pixel, channel, PANEL));
+        l.prefetch(tile.cells(pixel, channel, PANEL).as_ptr());
     }
 
     #[inline(always)]
