@@ -153,14 +153,16 @@ impl<'a> Cpu<'a> {
         let weights = self.weights(match self.model.node(step.node).op {
             Op::Conv(c) => c.weight,
             Op::Linear(l) => l.weight,
-            _ => NONE,
+            Op::Input | Op::Add { .. } | Op::MaxPool(_) | Op::AvgPool | Op::Subsample(_) => NONE,
         });
         let (model, composite) = (self.model, self.composite);
         let (cx, o) = self.operands(step)?;
+        let audited = !audit.is_empty();
         let cx = Context {
-            audit: !audit.is_empty(),
+            audit: audited,
             ..cx
         };
+        let total = |values: &[f32]| if audited { math::sum(values) } else { 0.0 };
         let layer = Layer {
             cx: &cx,
             model,
@@ -169,7 +171,7 @@ impl<'a> Cpu<'a> {
             composite,
         };
         for map in 0..maps {
-            let branch = |values: &'_ [f32]| {
+            let branch = |values: &[f32]| {
                 let each = values.len() / images;
                 map / targets * each..(map / targets + 1) * each
             };
@@ -177,47 +179,39 @@ impl<'a> Cpu<'a> {
             let (a, b) = (&o.a[branch(o.a)], o.b);
             let out_range = own(o.out.len());
             let out = &mut o.out[out_range];
-            let entry = audit.get_mut(map);
-            let before = if entry.is_some() && step.accumulate {
-                math::sum(out)
-            } else {
-                0.0
-            };
-            let (into, kept, sinks);
+            let before = if step.accumulate { total(out) } else { 0.0 };
+            let mut tally = Tally::default();
             match step.act {
                 Act::Split => {
                     let range = own(o.c.len());
                     let r = &mut o.c[range];
-                    into = entry.is_some().then(|| math::sum(r));
+                    tally.into = total(r);
                     layer.split((a, &b[branch(b)]), (r, out))?;
-                    kept = entry.is_some().then(|| math::sum(r));
-                    sinks = Sinks::default();
+                    tally.out = total(r);
                 }
                 Act::Collect => {
                     let r = &o.a[own(o.a.len())];
-                    into = entry.is_some().then(|| math::sum(r));
+                    tally.into = total(r);
                     let channels = step.shapes[1].c as usize;
                     head::collect(r, channels, step.accumulate, out);
-                    (kept, sinks) = (None, Sinks::default());
                 }
-                _ => {
+                Act::Relevance => {
                     let r = &b[own(b.len())];
-                    into = entry.is_some().then(|| math::sum(r));
+                    tally.into = total(r);
                     let pass = match (targets, map % targets) {
                         (1, _) => Pass::Only,
                         (_, 0) => Pass::First,
                         _ => Pass::Again,
                     };
-                    sinks = layer.relevance((a, r), pass, (out, o.scratch))?;
-                    kept = None;
+                    tally.sinks = layer.relevance((a, r), pass, (out, o.scratch))?;
+                }
+                Act::Forward | Act::Recompute | Act::Seed | Act::Pack | Act::Unpack => {
+                    return Err(layer.unsupported());
                 }
             }
-            if let Some(entry) = entry {
-                entry.tally = Tally {
-                    into: into.unwrap_or_default(),
-                    out: math::sum(out) - before + kept.unwrap_or_default(),
-                    sinks,
-                };
+            tally.out += total(out) - before;
+            if let Some(entry) = audit.get_mut(map) {
+                entry.tally = tally;
             }
         }
         Ok(())

@@ -122,7 +122,17 @@ impl<'p, B: Backend> Explainer<'p, B> {
                 (Act::Seed | Act::Split | Act::Relevance | Act::Collect, Some(ledger)) => {
                     ledger.next(step.node, step.act)?
                 }
-                _ => &mut [],
+                (
+                    Act::Seed
+                    | Act::Split
+                    | Act::Relevance
+                    | Act::Collect
+                    | Act::Forward
+                    | Act::Recompute
+                    | Act::Pack
+                    | Act::Unpack,
+                    _,
+                ) => &mut [],
             };
             if step.act == Act::Seed {
                 self.backend.seed(step, targets, init, seeds)?;
