@@ -14,6 +14,7 @@ mod prediction;
 mod python;
 mod report;
 mod say;
+mod target;
 
 use std::fmt;
 use std::process::ExitCode;
