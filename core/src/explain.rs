@@ -7,7 +7,7 @@ use crate::op::head::Seed;
 use crate::plan::{Act, Plan};
 use crate::rule::{Init, Target};
 
-/// Explains images one after the other with the memory of one.
+/// Explains images, batch after batch, with the memory of one batch.
 pub struct Explainer<'p, B> {
     plan: Plan<'p>,
     backend: B,

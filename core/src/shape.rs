@@ -31,13 +31,13 @@ impl Shape {
     /// Number of pixels, `h * w`.
     #[must_use]
     pub const fn pixels(self) -> usize {
-        self.h as usize * self.w as usize
+        (self.h as usize).saturating_mul(self.w as usize)
     }
 
     /// Number of elements, `h * w * c`. Only meaningful after [`Shape::checked`].
     #[must_use]
     pub const fn elements(self) -> usize {
-        self.pixels() * self.c as usize
+        self.pixels().saturating_mul(self.c as usize)
     }
 
     /// The shape itself if it is not empty and small enough to be addressed, else `None`.

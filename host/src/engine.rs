@@ -3,6 +3,7 @@
 use anyhow::{Result, anyhow, bail};
 use elucid_core::audit::Entry;
 use elucid_core::cpu::Cpu;
+use elucid_core::error::Buffer;
 use elucid_core::explain::Explainer;
 use elucid_core::graph::Op;
 use elucid_core::par::{Pool, Serial};
@@ -123,6 +124,13 @@ pub fn explain_error(model: &Model<'_>, error: Error) -> anyhow::Error {
                 model.node_name(id)
             )
         }
+        Error::Capacity {
+            buffer: Buffer::Arena,
+            need,
+            have,
+        } => anyhow!(
+            "the arena would need {need} elements, but {have} can be addressed; take fewer images or classes at a time, or smaller images"
+        ),
         other => anyhow!("{other}"),
     }
 }

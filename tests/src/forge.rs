@@ -23,6 +23,7 @@ pub struct Graph {
     tensors: Vec<Stored>,
     random: Random,
     segment: u16,
+    stage: u8,
 }
 
 impl Graph {
@@ -33,6 +34,7 @@ impl Graph {
             tensors: Vec::new(),
             random: Random::new(seed),
             segment: 0,
+            stage: 0,
         };
         graph.push(Op::Input, [NONE; 2]);
         graph
@@ -43,6 +45,11 @@ impl Graph {
         self.segment += 1;
     }
 
+    /// Starts the next stage.
+    pub fn next_stage(&mut self) {
+        self.stage += 1;
+    }
+
     /// Adds a node.
     pub fn push(&mut self, op: Op, inputs: [NodeId; 2]) -> NodeId {
         let id = self.nodes.len() as NodeId;
@@ -50,7 +57,7 @@ impl Graph {
             op,
             inputs,
             segment: self.segment,
-            stage: 0,
+            stage: self.stage,
         };
         let name = Name::new(format_args!("node{id}"));
         self.nodes.push(Named { node, name });

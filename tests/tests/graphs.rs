@@ -1,7 +1,10 @@
 //! Graphs that the format allows and no architecture makes: they run and conserve relevance whatever is kept of them, or
 //! say why not.
 
+use std::ops::Range;
+
 use elucid_core::graph::{NONE, Op, Pool, Skip, Subsample};
+use elucid_core::op::head::Seed;
 use elucid_core::plan::{Memory, Options};
 use elucid_core::rule::{Composite, Init, Split, Target};
 use elucid_core::{Model, Shape};
@@ -153,6 +156,7 @@ enum Piece {
     Pool(usize),
     Subsample(usize),
     Segment,
+    Stage,
 }
 
 fn piece() -> impl Strategy<Value = Piece> {
@@ -164,6 +168,7 @@ fn piece() -> impl Strategy<Value = Piece> {
         1 => node.clone().prop_map(Piece::Pool),
         1 => node.prop_map(Piece::Subsample),
         2 => Just(Piece::Segment),
+        1 => Just(Piece::Stage),
     ]
 }
 
@@ -207,6 +212,11 @@ fn assemble(pieces: &[Piece]) -> Vec<u8> {
                 g.next_segment();
                 continue;
             }
+            // Stages may begin within blocks, too.
+            Piece::Stage => {
+                g.next_stage();
+                continue;
+            }
         };
         open.push(new);
     }
@@ -217,31 +227,46 @@ fn assemble(pieces: &[Piece]) -> Vec<u8> {
     g.bytes()
 }
 
-/// The map, as bits, and how much of the relevance arrived; `None` where relevance cannot flow.
-fn map(bytes: &[u8], split: Split, mode: Memory) -> Option<(Vec<u32>, f64)> {
+/// The maps of one class of some images, as bits, and how much of the relevance arrived; `None` where relevance cannot flow.
+fn maps(
+    bytes: &[u8],
+    split: Split,
+    (memory_mode, half): (Memory, bool),
+    images: Range<usize>,
+) -> Option<Vec<(Vec<u32>, f64)>> {
     let bytes = Aligned::copy_of(bytes);
     let model = Model::parse(bytes.bytes()).unwrap();
     let mut memory = PlanMemory::new(&model);
     let options = Options {
-        memory: mode,
+        images: images.len(),
+        memory: memory_mode,
+        half,
         ..Options::new(Shape::new(6, 5, 3), Some(Composite::exact(split)))
     };
     let plan = memory.plan(&model, &options).ok()?;
     check(&plan, "a plan");
     let mut arena = vec![f32::NAN; plan.arena()];
     let mut explainer = Explainer::new(plan, Cpu::new(&model, &plan, &mut arena, &Serial).unwrap());
-    let image: Vec<f32> = (0..options.image.elements())
-        .map(|i| (i as f32).sin())
+    let size = options.image.elements();
+    let batch: Vec<f32> = images
+        .clone()
+        .flat_map(|image| (0..size).map(move |i| ((image * size + i) as f32).sin()))
         .collect();
+    explainer.forward(&batch).unwrap();
+    let mut seeds = vec![Seed::default(); images.len()];
+    let targets = vec![Target::Predicted; images.len()];
     explainer
-        .explain(&image, Target::Predicted, Init::One, None)
+        .maps(&targets, Init::One, &mut seeds, None)
         .unwrap();
-    let mut map = vec![0.0; options.image.pixels()];
-    explainer.heat(&mut map).unwrap();
-    Some((
-        map.iter().map(|v| v.to_bits()).collect(),
-        map.iter().map(|&v| f64::from(v)).sum(),
-    ))
+    let mut maps = vec![0.0; options.image.pixels() * images.len()];
+    explainer.heat(&mut maps).unwrap();
+    let each = maps.chunks(options.image.pixels()).map(|map: &[f32]| {
+        (
+            map.iter().map(|v| v.to_bits()).collect(),
+            map.iter().map(|&v| f64::from(v)).sum(),
+        )
+    });
+    Some(each.collect())
 }
 
 proptest! {
@@ -254,12 +279,22 @@ proptest! {
     fn any_graph_conserves_whatever_is_kept(pieces in vec(piece(), 0..16)) {
         let bytes = assemble(&pieces);
         for (split, _) in Split::ALL {
-            let keep = caught(|| map(&bytes, split, Memory::Keep)).map_err(TestCaseError::fail)?;
-            let block = caught(|| map(&bytes, split, Memory::Block)).map_err(TestCaseError::fail)?;
-            if let Some((_, sum)) = &keep {
+            let run = |mode, half, images: Range<usize>| {
+                caught(|| maps(&bytes, split, (mode, half), images)).map_err(TestCaseError::fail)
+            };
+            let keep = run(Memory::Keep, false, 0..2)?;
+            for (_, sum) in keep.iter().flatten() {
                 prop_assert!((sum - 1.0).abs() < 1e-4, "{split:?}: {sum}");
             }
-            prop_assert_eq!(keep, block, "{:?}", split);
+            for (mode, _) in Memory::ALL {
+                let other = run(mode, false, 0..2)?;
+                prop_assert_eq!(&keep, &other, "{:?}, {:?}", split, mode);
+                // Rounded alike in a batch and alone.
+                let half = run(mode, true, 0..2)?;
+                let alone = [run(mode, true, 0..1)?, run(mode, true, 1..2)?];
+                let alone: Option<Vec<_>> = alone.into_iter().collect();
+                prop_assert_eq!(half, alone.map(|a| a.concat()), "{:?}, {:?}", split, mode);
+            }
         }
     }
 }
@@ -282,8 +317,9 @@ fn a_block_of_one_convolution() {
     let x = g.push(Op::AvgPool, [x, NONE]);
     g.linear(x, 5, 3);
     for (split, _) in Split::ALL {
-        for mode in [Memory::Keep, Memory::Block] {
-            let (_, sum) = map(&g.bytes(), split, mode).unwrap();
+        for (mode, _) in Memory::ALL {
+            let found = maps(&g.bytes(), split, (mode, false), 0..1).unwrap();
+            let (_, sum) = found[0];
             assert!((sum - 1.0).abs() < 1e-4, "{split:?}, {mode:?}: {sum}");
         }
     }

@@ -50,16 +50,22 @@ pub fn sweep<L: Lanes, W: Load, E: Epilogue, const PLUS: bool>(
     channel: usize,
     (tile, epilogue): (&mut Tile<'_>, &E),
 ) {
+    const {
+        assert!(
+            L::ROWS <= 8,
+            "a kernel for each number of rows is listed below"
+        )
+    };
     let channels = epilogue.channels(lanes, channel);
     for (pixels, offsets) in gather.groups(L::ROWS) {
-        // The smallest kernel that takes the group; those larger than the set's are not compiled.
-        macro_rules! smallest {
+        // Those with more rows than the set works on are not compiled.
+        macro_rules! kernels {
             ($($m:literal)*) => {
-                $(if $m <= L::ROWS && pixels.len() <= $m {
+                $(if $m <= L::ROWS && pixels.len() == $m {
                     for &pixel in pixels {
                         epilogue.expect(lanes, tile, (pixel as usize, channel));
                     }
-                    let acc = group::<L, W, PLUS, $m>(lanes, rows, offsets, pixels.len(), panel);
+                    let acc = group::<L, W, PLUS, $m>(lanes, rows, offsets, panel);
                     for (&pixel, acc) in pixels.iter().zip(acc) {
                         epilogue.finish(lanes, channels, tile, (pixel as usize, channel), acc);
                     }
@@ -67,18 +73,16 @@ pub fn sweep<L: Lanes, W: Load, E: Epilogue, const PLUS: bool>(
                 })*
             };
         }
-        smallest!(1 2 3 4 5 6 7 8 9 10 11 12);
+        kernels!(1 2 3 4 5 6 7 8);
     }
 }
 
-/// `acc[m] = sum over taps of the row under the tap * the tap's part of the panel` for `count <= M` pixels; the others
-/// repeat the last.
+/// `acc[m] = sum over taps of the row under the tap * the tap's part of the panel` for `M` pixels.
 #[inline(always)]
 fn group<L: Lanes, W: Load, const PLUS: bool, const M: usize>(
     lanes: L,
     rows: Rows<'_>,
     offsets: &[u32],
-    count: usize,
     panel: &[[W; PANEL]],
 ) -> [L::Row; M] {
     let mut acc = [lanes.splat(0.0); M];
@@ -86,7 +90,7 @@ fn group<L: Lanes, W: Load, const PLUS: bool, const M: usize>(
     for (t, &tap) in rows.taps.iter().enumerate() {
         let mut padding = true;
         let sources = Sources::<M>::new(rows.span, |m| {
-            let offset = offsets[m.min(count - 1) * taps + t];
+            let offset = offsets[m * taps + t];
             if offset == PADDING {
                 rows.zero
             } else {

@@ -6,7 +6,7 @@ use crate::error::{Buffer, Error};
 use crate::plan::Value;
 
 /// Values start at multiples of this many f32 (64 bytes).
-pub const ALIGN: usize = 16;
+pub const ALIGN: u64 = 16;
 
 const UNPLACED: u32 = u32::MAX;
 
@@ -57,6 +57,7 @@ impl Order {
 /// After each order, whatever sticks out above the bound is placed earlier in the next round, until nothing does or
 /// patience ends; the best placement of all wins.
 pub fn place(values: &mut [Value], bound: usize) -> Result<usize, Error> {
+    let bound = bound as u64;
     let mut best = place_by(values, Order::Size)?;
     save(values);
     let rounds = PATIENCE / (values.len() * values.len()).max(1) / ORDERS.len();
@@ -81,7 +82,20 @@ pub fn place(values: &mut [Value], bound: usize) -> Result<usize, Error> {
     for value in values {
         value.region.start = value.best;
     }
-    Ok(best)
+    addressable(best)
+}
+
+/// A number of f32 whose bytes this machine can address, or an error.
+fn addressable(elements: u64) -> Result<usize, Error> {
+    let most = u64::from(UNPLACED).min(usize::MAX as u64 / size_of::<f32>() as u64);
+    match usize::try_from(elements) {
+        Ok(n) if elements < most => Ok(n),
+        _ => Err(Error::Capacity {
+            buffer: Buffer::Arena,
+            need: elements,
+            have: most,
+        }),
+    }
 }
 
 fn save(values: &mut [Value]) {
@@ -90,7 +104,7 @@ fn save(values: &mut [Value]) {
     }
 }
 
-fn place_by(values: &mut [Value], order: Order) -> Result<usize, Error> {
+fn place_by(values: &mut [Value], order: Order) -> Result<u64, Error> {
     values.iter_mut().for_each(|v| v.region.start = UNPLACED);
     let mut end = 0;
     loop {
@@ -102,41 +116,30 @@ fn place_by(values: &mut [Value], order: Order) -> Result<usize, Error> {
             });
         let Some(next) = next else { return Ok(end) };
         let value = values[next];
-        let len = (value.region.len as usize).next_multiple_of(ALIGN);
-        let mut start = 0usize;
-        loop {
-            let conflict = values.iter().find(|v| {
-                v.region.start != UNPLACED
-                    && v.meets(&value)
-                    && (v.region.start as usize) < start + len
-                    && start < v.end()
-            });
-            match conflict {
-                Some(v) => start = v.end(),
-                None => break,
-            }
+        let len = u64::from(value.region.len).next_multiple_of(ALIGN);
+        let mut start = 0;
+        while let Some(conflict) = values.iter().find(|v| {
+            v.region.start != UNPLACED
+                && v.meets(&value)
+                && u64::from(v.region.start) < start + len
+                && start < v.end()
+        }) {
+            start = conflict.end();
         }
-        if start + len >= UNPLACED as usize {
-            let (need, have) = ((start + len) as u64, u64::from(UNPLACED));
-            return Err(Error::Capacity {
-                buffer: Buffer::Arena,
-                need,
-                have,
-            });
-        }
+        addressable(start + len)?;
         values[next].region.start = start as u32;
         end = end.max(start + len);
     }
 }
 
 /// Most elements alive at one step.
-pub fn lower_bound(values: &[Value], steps: usize) -> usize {
+pub fn lower_bound(values: &[Value], steps: usize) -> Result<usize, Error> {
     let alive = |step: u32| {
         let at = values
             .iter()
             .filter(move |v| v.birth <= step && step <= v.death);
-        at.map(|v| (v.region.len as usize).next_multiple_of(ALIGN))
-            .sum::<usize>()
+        at.map(|v| u64::from(v.region.len).next_multiple_of(ALIGN))
+            .sum::<u64>()
     };
-    (0..steps as u32).map(alive).max().unwrap_or(0)
+    addressable((0..steps as u32).map(alive).max().unwrap_or(0))
 }

@@ -56,7 +56,7 @@ pub struct Kept {
 impl Kept {
     /// What a memory mode keeps.
     pub fn new(model: &Model<'_>, memory: Memory) -> Self {
-        // The head is a block and a stage of its own.
+        // Architectures make the head a block and a stage of its own.
         let head = model.node(model.node_count().saturating_sub(1));
         let last = head.segment.saturating_sub(1);
         let (segment, stage) = match memory {

@@ -1,7 +1,7 @@
 //! From a graph to a flat schedule over one arena.
 //!
 //! [`Plan::new`] walks the model once forwards and once backwards and emits [`Step`]s: forward, recompute, seed, split,
-//! relevance, collect. Every tensor of every step is a [`Value`] with a birth and a death; the arena places values so
+//! relevance, collect, and pack and unpack for what is put by in half precision. Every tensor of every step is a [`Value`] with a birth and a death; the arena places values so
 //! that those alive together don't overlap. Backends execute the steps and know nothing of order or lifetimes; only this
 //! module knows in which order relevance flows.
 
@@ -161,9 +161,9 @@ impl Value {
         best: 0,
     };
 
-    /// The first element behind it, with the gap that alignment leaves.
-    fn end(&self) -> usize {
-        (self.region.start as usize + self.region.len as usize).next_multiple_of(arena::ALIGN)
+    /// The first element behind it, with the gap that alignment leaves. In 64 bits: no sum of sizes overflows.
+    fn end(&self) -> u64 {
+        (u64::from(self.region.start) + u64::from(self.region.len)).next_multiple_of(arena::ALIGN)
     }
 
     /// Whether both are alive at some step.
@@ -328,12 +328,14 @@ impl<'w> Plan<'w> {
             values,
             steps,
         } = workspace;
-        if options.images == 0 || options.targets == 0 {
-            return Err(Error::Length {
-                buffer: Buffer::Image,
-                need: 1,
-                have: 0,
-            });
+        for (count, buffer) in [
+            (options.images, Buffer::Image),
+            (options.targets, Buffer::Targets),
+        ] {
+            if count == 0 {
+                let (need, have) = (1, 0);
+                return Err(Error::Length { buffer, need, have });
+            }
         }
         let nodes = usize::from(model.node_count());
         let have = slots.len() as u64;
@@ -347,7 +349,7 @@ impl<'w> Plan<'w> {
         let marks = schedule::emit(model, options, slots, values, steps)?;
         let values = &mut values[..marks.values];
         let steps = &mut steps[..marks.steps];
-        let lower_bound = arena::lower_bound(values, steps.len());
+        let lower_bound = arena::lower_bound(values, steps.len())?;
         let arena = arena::place(values, lower_bound)?;
         for step in steps.iter_mut() {
             for region in step

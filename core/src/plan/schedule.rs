@@ -1,7 +1,7 @@
 //! Emits the steps: forwards once, then backwards block by block.
 
 use crate::error::{Buffer, Error};
-use crate::graph::{NONE, NodeId, Op};
+use crate::graph::{NONE, Node, NodeId, Op};
 use crate::model::Model;
 use crate::op::{conv, linear};
 use crate::plan::checkpoint::{Kept, input_shape, reads_image, share};
@@ -148,7 +148,11 @@ impl Scheduler<'_, '_> {
             .filter(|_| id < usize::from(NONE))
             .ok_or(full)?;
         let now = self.step_count as u32;
-        let len = u32::try_from(elements).map_err(|_| full)?;
+        let len = u32::try_from(elements).map_err(|_| Error::Capacity {
+            buffer: Buffer::Arena,
+            need: elements as u64,
+            have: u64::from(u32::MAX),
+        })?;
         *place = Value {
             content,
             node,
@@ -298,13 +302,13 @@ impl Scheduler<'_, '_> {
             let node = self.model.node(id);
             if node.stage != stage {
                 stage = node.stage;
-                if stage < self.kept.stage {
+                if stage < self.kept.stage && self.reached(|n| n.stage == stage) {
                     self.restore(stage, node.segment)?;
                 }
             }
             if node.segment != segment {
                 segment = node.segment;
-                if segment < self.kept.segment {
+                if segment < self.kept.segment && self.reached(|n| n.segment == segment) {
                     self.recompute(segment)?;
                 }
             }
@@ -323,6 +327,13 @@ impl Scheduler<'_, '_> {
             return Err(Error::Unsupported { node: 0 });
         }
         Ok(())
+    }
+
+    /// Whether relevance has come to one of these nodes.
+    fn reached(&self, of: impl Fn(&Node) -> bool) -> bool {
+        let nodes = (0..self.model.node_count()).map(|id| self.model.node(id));
+        let mut all = nodes.zip(self.slots.iter());
+        all.any(|(node, slot)| slot.relevance != NONE && of(&node))
     }
 
     /// Computes the inputs of a stage's blocks again, up to block `last`.

@@ -56,7 +56,8 @@ fn first(count: usize) -> u16 {
 
 impl Lanes for Avx512 {
     type Row = __m512;
-    /// Twelve accumulators hide the latency three times over and leave registers for the row pointers.
+    /// Eight accumulators hide the latency twice over, and eight rows of the same power-of-two length share a set of the
+    /// first-level cache without pushing one another out: it has eight ways.
     const ROWS: usize = 8;
 
     #[inline(always)]

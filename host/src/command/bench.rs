@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use elucid_core::explain::Explainer;
 use elucid_core::op::head::Seed;
@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::against::{self, Rivals, Subject};
 use super::layers::{self, Layer};
+use super::plan::batch;
 use super::say::say;
 use super::{Batch, Kernels, ModelChoice, Rules, mebibytes};
 use crate::engine::{Engine, Method, Threads};
@@ -95,6 +96,8 @@ struct Report<'r> {
     checkpoints: &'r str,
     images: usize,
     targets: usize,
+    #[serde(skip)]
+    batch: String,
     preset: &'r str,
     split: &'r str,
     backend: &'r str,
@@ -117,6 +120,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let shape = arguments.model.image(&model)?;
     let mut random = Random::new(1);
     let method = arguments.batch.of(arguments.rules.method()?);
+    let classes = model.classes() as usize;
+    if method.targets > classes {
+        bail!(
+            "--targets {}: the model has {classes} classes; give 1 to {classes}",
+            method.targets
+        );
+    }
     let image: Vec<f32> = (0..shape.elements() * method.images)
         .map(|_| 2.0 * random.draw())
         .collect();
@@ -131,7 +141,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut times = Vec::new();
     let mut best = vec![Duration::MAX; plan.steps().len()];
     let mut explainer = Explainer::new(plan, Timed::new(cpu, &mut times));
-    let mut logits = vec![0.0; model.classes() as usize * method.images];
+    let mut logits = vec![0.0; classes * method.images];
     let progress = Progress::new(arguments.runs);
     for _ in 0..WARM_UP {
         explainer.forward(&image)?;
@@ -140,7 +150,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     // No run needs more than the first, and what follows isn't only elucid's work.
     let peak_rss_bytes = peak_rss();
-    let peak = peak::measure(kernels, threads.pool());
+    let before = peak::measure(kernels, threads.pool());
     // Inference as one would run it without explaining: a plan and an arena of its own.
     let mut alone = Engine::new(&model, &threads).with_kernels(kernels);
     let mut inference = alone.open(
@@ -193,6 +203,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         progress.advance();
     }
     progress.end();
+    // A machine that others use too has better and worse moments.
+    let peak = before.max(peak::measure(kernels, threads.pool()));
     let (forward_ms, explain_ms) = (Spread::of(forward), Spread::of(explain));
     let others = match &mut rivals {
         Some(rivals) if arguments.layers => Some(rivals.layers()?),
@@ -215,6 +227,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         checkpoints: if method.half { "f16" } else { "f32" },
         images: method.images,
         targets: method.targets,
+        batch: batch(explainer.plan()),
         peak_gflops: peak / 1e9,
         runs: arguments.runs,
         layers: arguments.layers.then(table),
@@ -237,11 +250,8 @@ impl Report<'_> {
         }
         say!("{}", self.model);
         say!(
-            "{}image {} x {}, {}{} thread(s), {} kernels, {} preset, {} split, memory mode {}, {} checkpoints, {} runs",
-            many(self.images, ""),
-            self.image[0],
-            self.image[1],
-            many(self.targets, "classes, "),
+            "{}, {} thread(s), {} kernels, {} preset, {} split, memory mode {}, {} checkpoints, {} runs",
+            self.batch,
             self.threads,
             self.kernels,
             self.preset,
@@ -280,15 +290,6 @@ impl Report<'_> {
         if let Some(against) = &self.against {
             against.print();
         }
-    }
-}
-
-/// `N x ...`, and nothing for one.
-fn many(count: usize, what: &str) -> String {
-    match (count, what) {
-        (1, _) => String::new(),
-        (n, "") => format!("{n} x "),
-        (n, what) => format!("{n} {what}"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `elucid explain`: a picture of every photo with the relevance of its class.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Instant;
 
@@ -104,15 +104,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let colors = ColorMap::from_str(&arguments.colors).map_err(|e| anyhow!("{e}"))?;
     let inputs = inputs(&arguments.images)?;
     let mut outputs = vec![vec![Output::default(); targets.len()]; inputs.len()];
-    let place = |path: PathBuf, of: usize, ending| match targets.len() {
-        1 => path,
-        _ => numbered(&path, of + 1, ending),
+    let place = |path: &Path, of: usize, ending| match targets.len() {
+        1 => Ok(path.to_owned()),
+        _ => numbered(path, of + 1, ending),
     };
     if !arguments.no_picture {
         let found = paths(&inputs, arguments.output.as_deref(), EXPLAINED, "-o")?;
         for (outputs, path) in outputs.iter_mut().zip(found) {
             for (of, output) in outputs.iter_mut().enumerate() {
-                output.picture = Some(place(path.clone(), of, EXPLAINED));
+                output.picture = Some(place(&path, of, EXPLAINED)?);
             }
         }
     }
@@ -120,7 +120,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let found = paths(&inputs, Some(map), MAP, "--map")?;
         for (outputs, path) in outputs.iter_mut().zip(found) {
             for (of, output) in outputs.iter_mut().enumerate() {
-                output.map = Some(place(path.clone(), of, MAP));
+                output.map = Some(place(&path, of, MAP)?);
             }
         }
     }
@@ -356,6 +356,7 @@ impl Job<'_> {
             balanced: account.balances(),
             forward_ms: 0.0,
             explain_ms: 0.0,
+            classes_explained: self.targets.len(),
             arena_bytes: 0,
             backend: self.arguments.backend.clone(),
             preset: self.arguments.rules.preset.clone(),

@@ -91,19 +91,33 @@ pub struct Output {
 }
 
 /// The path for one of several classes: its number is put before the ending.
-#[must_use]
-pub fn numbered(path: &Path, number: usize, ending: &str) -> PathBuf {
-    let whole = path.to_string_lossy();
-    let given = path
-        .extension()
-        .map_or(String::new(), |e| format!(".{}", e.to_string_lossy()));
-    let ending = if whole.ends_with(ending) {
-        ending
+///
+/// # Errors
+/// If the path is something that isn't a file, as a device: there is but one of it.
+pub fn numbered(path: &Path, number: usize, ending: &str) -> Result<PathBuf> {
+    if path.exists() && !path.is_file() {
+        bail!(
+            "{} is one place for the results of several classes; name a file or a folder",
+            path.display()
+        );
+    }
+    let name = path.file_name().unwrap_or_default();
+    let known = name.as_encoded_bytes().ends_with(ending.as_bytes());
+    let parts = if known {
+        ending.matches('.').count()
     } else {
-        &given
+        1
     };
-    let stem = whole.strip_suffix(ending).unwrap_or(&whole);
-    PathBuf::from(format!("{stem}.{number}{ending}"))
+    let stem = (0..parts).fold(name, |name, _| Path::new(name).file_stem().unwrap_or(name));
+    let mut whole = stem.to_owned();
+    whole.push(format!(".{number}"));
+    if known {
+        whole.push(ending);
+    } else if let Some(extension) = path.extension() {
+        whole.push(".");
+        whole.push(extension);
+    }
+    Ok(path.with_file_name(whole))
 }
 
 /// One path per input: `chosen` itself for a single input, else files in the folder `chosen`, or in the current folder

@@ -80,6 +80,25 @@ pub(super) fn flops(model: &Model<'_>, plan: &Plan<'_>, step: &Step) -> u64 {
     }
 }
 
+/// What one call works on, in words.
+pub(super) fn batch(plan: &Plan<'_>) -> String {
+    let Options {
+        image,
+        images,
+        targets,
+        ..
+    } = *plan.options();
+    let images = match images {
+        1 => "image".to_owned(),
+        n => format!("{n} images of"),
+    };
+    let targets = match targets {
+        1 => String::new(),
+        n => format!(", {n} classes each"),
+    };
+    format!("{images} {} x {}{targets}", image.h, image.w)
+}
+
 fn total(model: &Model<'_>, plan: &Plan<'_>, steps: &[Step]) -> u64 {
     steps.iter().map(|s| flops(model, plan, s)).sum()
 }
@@ -114,7 +133,6 @@ fn json(model: &Model<'_>, plan: &Plan<'_>) -> serde_json::Value {
 }
 
 fn print(model: &Model<'_>, plan: &Plan<'_>) {
-    let image = plan.options().image;
     say!("{}", model.description());
     let (arena, bound) = (plan.arena() * 4, plan.lower_bound() * 4);
     let least = if arena == bound {
@@ -123,9 +141,8 @@ fn print(model: &Model<'_>, plan: &Plan<'_>) {
         format!("no placement of this schedule can be below {bound}")
     };
     say!(
-        "image {} x {}: arena {} ({arena} bytes; {least}), weights {}",
-        image.h,
-        image.w,
+        "{}: arena {} ({arena} bytes; {least}), weights {}",
+        batch(plan),
         mebibytes(arena),
         mebibytes(model.sizes().1 as usize)
     );

@@ -9,10 +9,10 @@ use anyhow::{Result, anyhow};
 use clap::Args;
 use elucid_core::Model;
 use elucid_core::graph::{NONE, Op, TensorId};
-use elucid_core::plan::{Act, Plan, Step};
+use elucid_core::plan::{Act, Plan, Region, Step};
 use elucid_core::view::Weights;
 
-use super::plan::{act, flops, node_name};
+use super::plan::{act, batch, flops, node_name};
 use super::say::say;
 use crate::device::{DEVICES, Device};
 
@@ -123,23 +123,17 @@ impl OnDevice {
             "device": device.name, "title": device.title, "mode": device.mode, "source": device.source,
             "prediction": true, "share": self.share, "launch_us": LAUNCH * 1e6,
             "forward_ms": forward * 1e3, "explain_ms": explain.map(|s| s * 1e3),
-            "explanations_per_second": explain.map(|s| 1.0 / s),
+            "images": plan.options().images, "targets": plan.options().targets,
+            "explanations_per_second": explain.map(|s| plan.options().maps() as f64 / s),
             "arena_bytes": plan.arena() * 4, "weight_bytes": model.sizes().1,
             "steps": steps.collect::<Vec<_>>(),
         })
     }
 
     fn table(&self, device: &Device, model: &Model<'_>, plan: &Plan<'_>, predicted: &[Predicted]) {
-        let image = plan.options().image;
         let (forward, explain) = totals(plan, predicted);
         say!("{}", model.description());
-        say!(
-            "image {} x {} on {} ({})",
-            image.h,
-            image.w,
-            device.title,
-            device.mode
-        );
+        say!("{} on {} ({})", batch(plan), device.title, device.mode);
         say!(
             "A PREDICTION from published peak numbers: nothing was measured, on this device or any other."
         );
@@ -154,8 +148,9 @@ impl OnDevice {
             self.share * 100.0,
             LAUNCH * 1e6
         );
+        let maps = plan.options().maps() as f64;
         let per_second = explain.map_or(String::new(), |s| {
-            format!(", {:.1} explanations a second", 1.0 / s)
+            format!(", {:.1} explanations a second", maps / s)
         });
         let explain = explain.map_or(String::new(), |s| format!(", explain {:.2} ms", s * 1e3));
         say!("forward {:.2} ms{explain}{per_second}\n", forward * 1e3);
@@ -268,7 +263,7 @@ fn predict(
         Some(tensor) if product => (tensor, Bound::Tensor),
         _ => (device.f32_flops(), Bound::Cores),
     };
-    let bytes = bytes(model, step);
+    let bytes = bytes(model, plan, step);
     let arithmetic = flops(model, plan, step) as f64 / (share * peak);
     let memory = bytes as f64 / (share * device.bytes_per_second());
     let work = arithmetic.max(memory);
@@ -287,14 +282,14 @@ fn predict(
 }
 
 /// Bytes that a step moves.
-fn bytes(model: &Model<'_>, step: &Step) -> u64 {
+fn bytes(model: &Model<'_>, plan: &Plan<'_>, step: &Step) -> u64 {
     let read: u64 = step.ins.iter().map(|r| u64::from(r.len)).sum();
     let out = u64::from(step.out.len) * if step.accumulate { 2 } else { 1 };
     let scratch = 2 * u64::from(step.scratch.len);
-    4 * (read + out + scratch) + weight_bytes(model, step)
+    4 * (read + out + scratch) + weight_bytes(model, plan, step)
 }
 
-fn weight_bytes(model: &Model<'_>, step: &Step) -> u64 {
+fn weight_bytes(model: &Model<'_>, plan: &Plan<'_>, step: &Step) -> u64 {
     let stored = |id: TensorId| match model.weights(id) {
         Some(Weights::F32(w)) if id != NONE => 4 * w.len() as u64,
         Some(Weights::F16(w)) if id != NONE => 2 * w.len() as u64,
@@ -305,9 +300,13 @@ fn weight_bytes(model: &Model<'_>, step: &Step) -> u64 {
         Op::Linear(l) => (stored(l.weight), stored(l.bias)),
         Op::Input | Op::Add { .. } | Op::MaxPool(_) | Op::AvgPool | Op::Subsample(_) => (0, 0),
     };
+    let options = plan.options();
+    let (images, maps) = (options.images as u64, options.maps() as u64);
     match step.act {
         Act::Forward | Act::Recompute => weights + vectors,
-        Act::Relevance => 2 * weights,
+        // The convolution of the image works on sums of its weights.
+        Act::Relevance if step.ins[0] == Region::EMPTY => weights * maps,
+        Act::Relevance => weights * (images + maps),
         Act::Seed | Act::Split | Act::Collect | Act::Pack | Act::Unpack => 0,
     }
 }

@@ -21,7 +21,9 @@ pub struct Report {
     pub sinks: Sinks,
     pub balanced: bool,
     pub forward_ms: f64,
+    /// All classes of the call together.
     pub explain_ms: f64,
+    pub classes_explained: usize,
     pub arena_bytes: usize,
     pub backend: String,
     pub preset: String,
@@ -97,9 +99,13 @@ impl Report {
             report.conservation_error
         );
         say!(
-            "  time             forward {:.1} ms, explanation {:.1} ms",
+            "  time             forward {:.1} ms, explanation {:.1} ms{}",
             report.forward_ms,
-            report.explain_ms
+            report.explain_ms,
+            match report.classes_explained {
+                1 => String::new(),
+                n => format!(" for all {n} classes"),
+            }
         );
         for (what, path) in [("picture", &report.picture), ("map", &report.map)] {
             if let Some(path) = path {

@@ -200,3 +200,16 @@ impl Place {
         (array.shape().to_vec(), array.into_vec().unwrap())
     }
 }
+
+/// Explains `a.png` with the small model and more arguments, without a picture.
+pub fn explain(place: &Place, arguments: &str) -> Value {
+    place.accept_object(&format!(
+        "explain --model m.elucid a.png --no-picture {arguments}"
+    ))
+}
+
+/// A number of a report.
+pub fn number(report: &Value, key: &str) -> f64 {
+    let found = report[key].as_f64();
+    found.unwrap_or_else(|| panic!("no number {key} in {report}"))
+}

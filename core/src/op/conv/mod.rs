@@ -70,11 +70,11 @@ pub fn relevance_scratch(
     let work = if narrow(c) {
         padded(c, input).elements()
     } else {
-        threads * transposed::turned(c)
+        threads.saturating_mul(transposed::turned(c))
     };
     let cells = output.elements().next_multiple_of(PANEL);
-    let kept = if maps > 1 { 2 * cells } else { cells };
-    kept + work
+    let kept = if maps > 1 { 2 } else { 1 };
+    cells.saturating_mul(kept).saturating_add(work)
 }
 
 /// What a forward pass does with the product.

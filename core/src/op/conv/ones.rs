@@ -27,7 +27,10 @@ const PIXELS: usize = 6;
 /// Floats of scratch that [`relevance`] needs: s, the summed weights, and z for each thread.
 #[must_use]
 pub fn scratch(c: &Conv, output: Shape, threads: usize) -> usize {
-    output.elements().next_multiple_of(PANEL) + (c.taps() + threads) * c.panels() * PANEL
+    let sums = c.taps().saturating_add(threads);
+    let sums = sums.saturating_mul(c.panels() * PANEL);
+    let cells = output.elements().next_multiple_of(PANEL);
+    cells.saturating_add(sums)
 }
 
 /// Relevance of the image summed over its channels, written to `heat`, `[h, w]`, or added to it.
