@@ -51,11 +51,8 @@ pub fn sweep<L: Lanes, W: Load, E: Epilogue, const PLUS: bool>(
     (tile, epilogue): (&mut Tile<'_>, &E),
 ) {
     const {
-        assert!(
-            L::ROWS <= 8,
-            "a kernel for each number of rows is listed below"
-        )
-    };
+        assert!(L::ROWS <= 8, "each number of rows has its kernel below");
+    }
     let channels = epilogue.channels(lanes, channel);
     for (pixels, offsets) in gather.groups(L::ROWS) {
         // Those with more rows than the set works on are not compiled.
