@@ -14,7 +14,7 @@ use crate::view::Weights;
 use super::Share;
 
 /// Floats of turned weights that may lie beside the pixels of a block in the second-level cache.
-const TURNED: usize = 32 * 1024;
+const TURNED: usize = 80 * 1024;
 
 /// Floats of one turned panel.
 const fn panel(c: &Conv) -> usize {
