@@ -6,6 +6,7 @@
 //! - [`peak`], [`device`]: what this core and the devices could do at most;
 //! - [`synthetic`]: networks with random weights;
 //! - [`photo`], [`npy`], [`picture`], [`atomic`]: pictures and maps in and out;
+//! - [`metric`]: how good a map is, in numbers;
 //! - [`command`]: the commands of the program `elucid`.
 
 pub mod aligned;
@@ -16,6 +17,7 @@ pub mod command;
 pub mod device;
 pub mod engine;
 pub mod import;
+pub mod metric;
 pub mod model_file;
 pub mod npy;
 pub mod peak;

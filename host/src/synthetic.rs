@@ -1,4 +1,4 @@
-//! Networks with random weights, for measuring and testing without any file.
+//! Networks with random weights, for measuring and testing without any file, and the numbers they are drawn from.
 
 use anyhow::{Result, anyhow};
 use elucid_core::arch::resnet::Resnet;
@@ -8,7 +8,9 @@ use crate::import::{Blueprint, Options, import};
 use crate::preprocess;
 use elucid_core::builder::Role;
 
-/// A stream of numbers in -1..1 that is the same everywhere (PCG).
+/// A stream of random numbers that is the same everywhere: PCG XSH-RR 64/32 (O'Neill 2014). Whatever is drawn in metrics
+/// and tests comes from here.
+#[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
@@ -21,15 +23,42 @@ impl Random {
         )
     }
 
-    /// The next number.
+    /// The next number of -1..1.
     pub fn draw(&mut self) -> f32 {
+        (self.bits() >> 8) as f32 / (1 << 23) as f32 - 1.0
+    }
+
+    /// The next 32 bits.
+    pub fn bits(&mut self) -> u32 {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
         let mixed = (((self.0 >> 18) ^ self.0) >> 27) as u32;
-        let bits = mixed.rotate_right((self.0 >> 59) as u32);
-        (bits >> 8) as f32 / (1 << 23) as f32 - 1.0
+        mixed.rotate_right((self.0 >> 59) as u32)
+    }
+
+    /// The next number of `0..bound`, each as likely as any other (Lemire 2019); 0 if there is none.
+    pub fn below(&mut self, bound: u32) -> u32 {
+        loop {
+            let product = u64::from(self.bits()) * u64::from(bound);
+            // The few lowest products would favour some numbers.
+            if product as u32 >= bound.wrapping_neg().checked_rem(bound).unwrap_or(0) {
+                return (product >> 32) as u32;
+            }
+        }
+    }
+
+    /// Brings the first `count` of `items` to random ones of all, each order as likely as any other (Fisher and Yates).
+    ///
+    /// # Panics
+    /// For 2^32 items and more.
+    pub fn shuffle<T>(&mut self, items: &mut [T], count: usize) {
+        let length = u32::try_from(items.len()).expect("fewer than 2^32 items");
+        for i in 0..count.min(items.len()) {
+            let other = i + self.below(length - i as u32) as usize;
+            items.swap(i, other);
+        }
     }
 }
 
@@ -99,4 +128,38 @@ pub fn imagenet(depth: u32, half: bool) -> Result<Vec<u8>> {
         classes: Vec::new(),
     };
     import(&checkpoint(&net, u64::from(depth))?, &net, &options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounded_numbers_are_even_and_end() {
+        let mut random = Random::new(1);
+        let mut counts = [0; 7];
+        for _ in 0..70_000 {
+            counts[random.below(7) as usize] += 1;
+        }
+        assert!(
+            counts.iter().all(|&n: &i32| (n - 10_000).abs() < 400),
+            "{counts:?}"
+        );
+        assert_eq!((random.below(0), random.below(1)), (0, 0));
+    }
+
+    #[test]
+    fn shuffles_are_permutations_that_the_seed_decides() {
+        let order = |seed, count| {
+            let mut items: Vec<u32> = (0..100).collect();
+            Random::new(seed).shuffle(&mut items, count);
+            items
+        };
+        assert_eq!(order(3, 100), order(3, 100));
+        assert_ne!(order(3, 100), order(4, 100));
+        assert_eq!(order(3, 10)[..10], order(3, 100)[..10]);
+        let mut sorted = order(3, 100);
+        sorted.sort_unstable();
+        assert!(sorted.into_iter().eq(0..100));
+    }
 }
