@@ -6,6 +6,7 @@
 //! - [`peak`], [`device`]: what this core and the devices could do at most;
 //! - [`synthetic`]: networks with random weights;
 //! - [`photo`], [`npy`], [`picture`], [`atomic`]: pictures and maps in and out;
+//! - [`dataset`]: labelled pictures with masks and boxes, as they lie on disk;
 //! - [`command`]: the commands of the program `elucid`.
 
 pub mod aligned;
@@ -13,6 +14,7 @@ pub mod architecture;
 pub mod atomic;
 pub mod checkpoint;
 pub mod command;
+pub mod dataset;
 pub mod device;
 pub mod engine;
 pub mod import;
