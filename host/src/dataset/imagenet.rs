@@ -20,9 +20,10 @@ const PLACES: [&str; 6] = [
     "ILSVRC/Data/CLS-LOC/val",
 ];
 /// Where lists lie below the root or beside it.
-const LISTS: [&str; 6] = [
+const LISTS: [&str; 7] = [
     "",
     "..",
+    "../../../..",
     "data",
     "devkit/data",
     "ILSVRC2012_devkit_t12/data",

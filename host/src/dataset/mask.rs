@@ -70,7 +70,8 @@ impl Mask {
             / (f64::from(self.height) * f64::from(picture.0));
         if !((1.0 - ROUNDING)..=(1.0 + ROUNDING)).contains(&stretch) {
             return Err(refused(format!(
-                "the mask has {} x {} pixels, but its picture {} x {}; they must have the same shape",
+                "the mask has {} x {} pixels, but its picture {} x {}; they must have the same shape and not be \
+                 turned by EXIF",
                 self.width, self.height, picture.0, picture.1
             )));
         }

@@ -4,6 +4,18 @@
 //! Opening a data set reads its lists and folder names into an index of about a hundred bytes a sample. Pictures and masks
 //! are opened one by one, and one that is broken is an error of that sample alone: whether to skip and count it or to stop
 //! is for the caller to decide ([`DataError::concerns_one_sample`]).
+//!
+//! ```no_run
+//! use elucid_host::dataset::{Dataset, Format, Options, Selection};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let data = Dataset::open(Format::Cub, "CUB_200_2011".as_ref(), &Options::default())?;
+//! for at in data.select(&Selection::default())? {
+//!     let sample = data.sample(at);
+//!     println!("{} is of class {:?}", sample.id, sample.label);
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod coding;
 mod cub;
@@ -23,6 +35,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+use elucid_core::model::Preprocess;
 
 pub use coding::Coding;
 pub use error::{DataError, Trouble};
@@ -59,7 +73,7 @@ impl Format {
 
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(name_of(&Format::NAMES, *self))
+        f.write_str(name_of(&Format::NAMES, self))
     }
 }
 
@@ -96,7 +110,7 @@ impl Split {
 
 impl fmt::Display for Split {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(name_of(&Split::NAMES, *self))
+        f.write_str(name_of(&Split::NAMES, self))
     }
 }
 
@@ -108,8 +122,8 @@ impl FromStr for Split {
     }
 }
 
-fn name_of<T: PartialEq>(names: &[(&'static str, T)], wanted: T) -> &'static str {
-    let found = names.iter().find(|(_, value)| *value == wanted);
+fn name_of<T: PartialEq>(names: &[(&'static str, T)], wanted: &T) -> &'static str {
+    let found = names.iter().find(|(_, value)| value == wanted);
     found.map_or("", |(name, _)| name)
 }
 
@@ -178,6 +192,35 @@ impl Sample {
     /// [`Trouble::Mask`].
     pub fn mask(&self) -> Result<Option<Mask>, DataError> {
         self.mask.as_ref().map(MaskSource::open).transpose()
+    }
+
+    /// Reads the mask, if the sample has one, and takes it where `how` takes a picture of `size` (width, height).
+    ///
+    /// # Errors
+    /// [`Trouble::Mask`].
+    pub fn input_mask(
+        &self,
+        size: (u32, u32),
+        how: &Preprocess,
+    ) -> Result<Option<Mask>, DataError> {
+        let Some(source) = &self.mask else {
+            return Ok(None);
+        };
+        let fitted = source.open()?.fit(size, how);
+        let named = |e| {
+            DataError::new(
+                Trouble::Mask,
+                format_args!("{}: {e}", source.path.display()),
+            )
+        };
+        fitted.map(Some).map_err(named)
+    }
+
+    /// What the network sees of the boxes, as [`input_mask`](Sample::input_mask) does for the mask.
+    #[must_use]
+    pub fn input_boxes(&self, size: (u32, u32), how: &Preprocess) -> Vec<Rect> {
+        let boxes = self.boxes.iter();
+        boxes.filter_map(|rect| rect.fit(size, how)).collect()
     }
 }
 

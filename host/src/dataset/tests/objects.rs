@@ -1,5 +1,7 @@
 //! CUB, PASCAL VOC and plain folders.
 
+use elucid_core::model::{ChannelOrder, Filter, Fit, Preprocess};
+
 use super::*;
 
 fn cub() -> Tree {
@@ -31,12 +33,28 @@ fn cub_follows_its_lists() {
     assert_eq!(data.class_names(), ["Auk", "class 2", "House Wren"]);
     assert!(data.remarks().is_empty());
     let sample = data.sample(0);
+    let how = Preprocess {
+        fit: Fit::Squash,
+        resize: 1,
+        crop: [1, 3],
+        filter: Filter::Bilinear,
+        order: ChannelOrder::Rgb,
+        scale: 1.0,
+        mean: [0.0; 3],
+        std: [1.0; 3],
+    };
     assert_eq!(
         sample.image,
         tree.path("CUB_200_2011/images/003.Wren/b.jpg")
     );
     assert_eq!(sample.boxes, [Rect::sized([10.5, 20.0, 30.0, 40.0])]);
     assert_eq!(sample.mask().unwrap().unwrap().object, [false, true, true]);
+    let text = sample.input_mask((3, 3), &how).unwrap_err().to_string();
+    assert!(
+        text.contains("b.png: the mask has 3 x 1 pixels, but its picture 3 x 3"),
+        "{text}"
+    );
+    assert_eq!(sample.input_mask((3, 1), &how).unwrap().unwrap().area(), 2);
     let most = Options {
         above: 127,
         ..Options::default()
