@@ -227,11 +227,22 @@ fn words(
 ) -> Result<Labelled, DataError> {
     let list = List::read(path)?;
     let mut rows = Vec::new();
-    for (line, text) in list.lines() {
-        rows.push(match text.rsplit_once(char::is_whitespace) {
-            Some((file, label)) => (line, list.relative(line, file)?, label),
-            None => (line, in_order(&list, files, rows.len())?, text),
-        });
+    let bare = |(_, text): (usize, &str)| !text.contains(char::is_whitespace);
+    if list.lines().next().is_some_and(bare) {
+        let files = in_order(&list, files)?;
+        rows.extend(
+            list.lines()
+                .zip(files)
+                .map(|((line, text), file)| (line, file.clone(), text)),
+        );
+    } else {
+        for (line, text) in list.lines() {
+            let pair = text.rsplit_once(char::is_whitespace);
+            let (file, label) = pair.ok_or_else(|| {
+                list.fault(line, "a file and its label are expected; mend the line")
+            })?;
+            rows.push((line, list.relative(line, file)?, label));
+        }
     }
     let synsets = rows.iter().map(|(_, _, label)| *label);
     let synsets = synsets.filter(|label| is_synset(label)).map(str::to_owned);
@@ -293,29 +304,29 @@ fn ground_truth(
     let places = places(&classes);
     let list = List::read(path)?;
     let mut entries = Vec::new();
-    for (at, (line, text)) in list.lines().enumerate() {
+    for ((line, text), file) in list.lines().zip(in_order(&list, files)?) {
         let synset = synsets.get(&list.number(line, text)?);
         let label = synset.and_then(|synset| places.get(synset));
         let label = *label.ok_or_else(|| labels::unknown(&list, line, text))?;
-        entries.push(Entry::new(&in_order(&list, files, at)?, Some(label)));
+        entries.push(Entry::new(file, Some(label)));
     }
     Ok((entries, classes))
 }
 
-/// The file that a list without names means by its line number `at`, which only a whole folder can tell.
-fn in_order(list: &List, files: &[String], at: usize) -> Result<String, DataError> {
+/// The files that a list without names means line by line, which only a whole folder can tell.
+fn in_order<'f>(list: &List, files: &'f [String]) -> Result<&'f [String], DataError> {
     let lines = list.lines().count();
-    let file = files.get(at).filter(|_| files.len() == lines).cloned();
-    file.ok_or_else(|| {
-        DataError::at(
-            Trouble::Class,
-            list.path(),
-            format_args!(
-                "has {lines} labels without file names for {} pictures; complete the folder or use {TABLE} (file,label)",
-                files.len()
-            ),
-        )
-    })
+    if lines == files.len() {
+        return Ok(files);
+    }
+    Err(DataError::at(
+        Trouble::Class,
+        list.path(),
+        format_args!(
+            "has {lines} labels without file names for {} pictures; complete the folder or use {TABLE} (file,label)",
+            files.len()
+        ),
+    ))
 }
 
 /// Classes in sorted order; part of the synsets alone can't tell the labels of a network for all.

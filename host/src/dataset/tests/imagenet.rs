@@ -152,3 +152,25 @@ fn imagenet_s_tells_classes_in_masks() {
         "{text}"
     );
 }
+
+#[test]
+fn a_whole_validation_set_opens_fast_in_the_references_order() {
+    // As many lines as ImageNet has, but the pictures only by name: the index must grow with them, not with their square.
+    let tree = Tree::new();
+    let name = |i: usize| format!("p_{i:05}.JPEG");
+    let lines: String = (0..50_000)
+        .map(|i| format!("{} {}\n", name(i), i / 50))
+        .collect();
+    tree.file("val.txt", lines).files(&["p_00000.JPEG"]);
+    let begun = std::time::Instant::now();
+    let data = tree.open(Format::Imagenet);
+    let selection = Selection {
+        order: Order::Paper { seed: 42 },
+        ..Selection::default()
+    };
+    let chosen = data.select(&selection).unwrap();
+    assert!(begun.elapsed().as_secs() < 10);
+    assert_eq!((data.len(), chosen.len()), (50_000, 1000));
+    assert_eq!(data.sample(chosen[0]).id, name(36_876));
+    assert_eq!(data.sample(chosen[1]).id, name(12_172));
+}
