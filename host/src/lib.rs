@@ -7,6 +7,7 @@
 //! - [`synthetic`]: networks with random weights;
 //! - [`photo`], [`npy`], [`picture`], [`atomic`]: pictures and maps in and out;
 //! - [`metric`]: how good a map is, in numbers;
+//! - [`dataset`]: labelled pictures with masks and boxes, as they lie on disk;
 //! - [`command`]: the commands of the program `elucid`.
 
 pub mod aligned;
@@ -14,6 +15,7 @@ pub mod architecture;
 pub mod atomic;
 pub mod checkpoint;
 pub mod command;
+pub mod dataset;
 pub mod device;
 pub mod engine;
 pub mod import;

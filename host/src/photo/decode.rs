@@ -77,10 +77,12 @@ pub(super) fn recognise(bytes: &[u8]) -> Result<ImageFormat, String> {
     ))
 }
 
-/// Decodes to RGB, checking the size in the header first.
-pub(super) fn decode(bytes: &[u8], format: ImageFormat) -> Result<RgbImage, String> {
-    let damaged = |why: &str| format!("is cut short or damaged ({why}); copy or download it again");
-    let explain = |error: ImageError| match error {
+fn damaged(why: &str) -> String {
+    format!("is cut short or damaged ({why}); copy or download it again")
+}
+
+fn explain(error: ImageError) -> String {
+    match error {
         ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
             damaged("the data ends too early")
         }
@@ -88,7 +90,11 @@ pub(super) fn decode(bytes: &[u8], format: ImageFormat) -> Result<RgbImage, Stri
             format!("is of a kind that cannot be decoded ({why}); save it again as a PNG")
         }
         error => damaged(&error.to_string()),
-    };
+    }
+}
+
+/// A decoder whose size in the header was checked.
+fn decoder(bytes: &[u8], format: ImageFormat) -> Result<impl ImageDecoder + '_, String> {
     if format == ImageFormat::Jpeg && !jpeg_is_whole(bytes) {
         // The decoder would fill the missing part with grey, and the network would explain the grey.
         return Err(damaged("the JPEG data has no end"));
@@ -97,7 +103,7 @@ pub(super) fn decode(bytes: &[u8], format: ImageFormat) -> Result<RgbImage, Stri
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(8 * MAX_PIXELS + (64 << 20));
     reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(explain)?;
+    let decoder = reader.into_decoder().map_err(explain)?;
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
         let limit = MAX_PIXELS / 1_000_000;
@@ -105,6 +111,12 @@ pub(super) fn decode(bytes: &[u8], format: ImageFormat) -> Result<RgbImage, Stri
             "has {width} x {height} pixels, more than {limit} million; scale it down first"
         ));
     }
+    Ok(decoder)
+}
+
+/// Decodes to RGB, checking the size in the header first.
+pub(super) fn decode(bytes: &[u8], format: ImageFormat) -> Result<RgbImage, String> {
+    let mut decoder = decoder(bytes, format)?;
     let orientation = decoder.orientation().map_err(explain)?;
     let four_colors = decoder.original_color_type() == ExtendedColorType::Cmyk8;
     let pixels = if format == ImageFormat::Jpeg && !four_colors {
@@ -117,6 +129,11 @@ pub(super) fn decode(bytes: &[u8], format: ImageFormat) -> Result<RgbImage, Stri
     let mut upright = DynamicImage::ImageRgb8(pixels);
     upright.apply_orientation(orientation);
     Ok(upright.into_rgb8())
+}
+
+/// Decodes to the kind of pixel that the file holds, as it lies there.
+pub(super) fn decode_stored(bytes: &[u8], format: ImageFormat) -> Result<DynamicImage, String> {
+    DynamicImage::from_decoder(decoder(bytes, format)?).map_err(explain)
 }
 
 /// Decodes a grey or colour JPEG with libjpeg's arithmetic, as Pillow does: other decoders differ by a few levels, which

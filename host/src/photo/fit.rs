@@ -5,7 +5,7 @@ use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 
-use super::{MAX_BETWEEN, VIEW_ASPECT, VIEW_SIDE};
+use super::{MAX_BETWEEN, MAX_SIDE, VIEW_ASPECT, VIEW_SIDE};
 
 /// One side of the crop: which part of the picture lands where in it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,6 +63,99 @@ impl Span {
         (
             first,
             (at(self.before + self.filled) - first).clamp(1, side - first),
+        )
+    }
+
+    /// For each of the `side` pixels of the crop the nearest of `other` pixels that cover the picture's `whole` side.
+    fn nearest(self, side: u32, whole: u32, other: u32) -> Vec<Option<u32>> {
+        let (first, filled) = self.place(side);
+        let scale = f64::from(other) / f64::from(whole);
+        let pixel = |at: u32| {
+            let inside = f64::from(at.checked_sub(first).filter(|&at| at < filled)?) + 0.5;
+            let source = (self.start + inside * self.length / f64::from(filled)) * scale;
+            Some((source as u32).min(other - 1))
+        };
+        (0..side).map(pixel).collect()
+    }
+
+    /// Where a place on the picture's side lies on the crop's side, moved into the part that is filled.
+    fn forward(self, side: u32, at: f64) -> f64 {
+        let (first, filled) = self.place(side);
+        let filled = f64::from(filled);
+        f64::from(first) + ((at - self.start) * filled / self.length).clamp(0.0, filled)
+    }
+}
+
+/// Which part of a picture the network sees, and where in its input: what masks and boxes need to follow the pixels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Geometry {
+    pub(super) across: Span,
+    pub(super) down: Span,
+    /// Width and height of the picture.
+    picture: (u32, u32),
+    /// Width and height of the network's input.
+    input: (u32, u32),
+}
+
+impl Geometry {
+    /// The part of a picture of this size (width, height) that `how` shows to the network; `None` if `how` fits no
+    /// picture (see [`Photo::prepare`](super::Photo::prepare)).
+    #[must_use]
+    pub fn of(picture: (u32, u32), how: &Preprocess) -> Option<Geometry> {
+        let [height, width] = how.crop;
+        let resize = if how.fit == Fit::Squash {
+            height
+        } else {
+            how.resize
+        };
+        let fits = |size: &u32| (1..=MAX_SIDE).contains(size);
+        if ![height, width, resize].iter().all(fits) || picture.0.min(picture.1) == 0 {
+            return None;
+        }
+        let (across, down) = match how.fit {
+            Fit::Squash => (Span::whole(picture.0), Span::whole(picture.1)),
+            Fit::ShortSide => {
+                let (w, h) = (u64::from(picture.0), u64::from(picture.1));
+                let scaled = |side: u64| u64::from(how.resize) * side / w.min(h);
+                (
+                    Span::centre(w, scaled(w), width),
+                    Span::centre(h, scaled(h), height),
+                )
+            }
+        };
+        Some(Geometry {
+            across,
+            down,
+            picture,
+            input: (width, height),
+        })
+    }
+
+    /// Width and height of the network's input.
+    #[must_use]
+    pub fn input(&self) -> (u32, u32) {
+        self.input
+    }
+
+    /// For every column of the input the column nearest to its centre in a picture of the same view that is `width`
+    /// pixels wide; `None` where the input is padded.
+    #[must_use]
+    pub fn columns(&self, width: u32) -> Vec<Option<u32>> {
+        self.across.nearest(self.input.0, self.picture.0, width)
+    }
+
+    /// For every row of the input what [`columns`](Geometry::columns) says for columns.
+    #[must_use]
+    pub fn rows(&self, height: u32) -> Vec<Option<u32>> {
+        self.down.nearest(self.input.1, self.picture.1, height)
+    }
+
+    /// Where a point of the picture lies in the input, moved to the nearest place that shows a part of the picture.
+    #[must_use]
+    pub fn point(&self, x: f64, y: f64) -> (f64, f64) {
+        (
+            self.across.forward(self.input.0, x),
+            self.down.forward(self.input.1, y),
         )
     }
 }

@@ -15,11 +15,12 @@ use std::path::Path;
 
 use elucid_core::model::{Filter, Fit, Preprocess};
 use fast_image_resize::FilterType;
-use image::RgbImage;
+use image::{DynamicImage, RgbImage};
 
-use decode::{decode, read, recognise};
+use decode::{decode, decode_stored, read, recognise};
+pub use fit::Geometry;
 pub(crate) use fit::scaled;
-use fit::{Span, normalise, paint, view_size};
+use fit::{normalise, paint, view_size};
 
 /// The most pixels a picture may have: larger ones are refused from their header, before memory is spent.
 pub const MAX_PIXELS: u64 = 100_000_000;
@@ -76,6 +77,18 @@ impl fmt::Display for PhotoError {
     }
 }
 
+/// Reads the picture at `path` with pixels of the kind that the file holds and without turning it, as masks need it.
+///
+/// # Errors
+/// As for [`Photo::open`].
+pub fn open_stored(path: &Path) -> Result<DynamicImage, PhotoError> {
+    let pixels = || {
+        let bytes = read(path)?;
+        decode_stored(&bytes, recognise(&bytes)?)
+    };
+    pixels().map_err(|matter| PhotoError::new(&path.display().to_string(), &matter))
+}
+
 impl Photo {
     /// Reads and decodes the picture at `path`.
     ///
@@ -111,43 +124,25 @@ impl Photo {
     /// Only for preprocessing that fits no picture: sizes of zero or above 8192 pixels, a deviation of zero.
     pub fn prepare(&self, how: &Preprocess) -> Result<Prepared, PhotoError> {
         let [height, width] = how.crop;
-        let resize = if how.fit == Fit::Squash {
-            height
-        } else {
-            how.resize
-        };
         let numbers = how.std.iter().all(|std| std.is_normal())
             && how
                 .mean
                 .iter()
                 .chain([&how.scale])
                 .all(|number| number.is_finite());
-        if !numbers
-            || [height, width, resize]
-                .iter()
-                .any(|size| !(1..=MAX_SIDE).contains(size))
-        {
+        let geometry = Geometry::of(self.rgb.dimensions(), how).filter(|_| numbers);
+        let Some(Geometry { across, down, .. }) = geometry else {
+            let resize = if how.fit == Fit::Squash {
+                height
+            } else {
+                how.resize
+            };
             let matter = format!(
                 "cannot be prepared: the model wants it resized to {resize} and cropped to {height} x {width} pixels \
                  (1 to {MAX_SIDE} allowed), scale {}, mean {:?}, deviation {:?}; import the model again",
                 how.scale, how.mean, how.std
             );
             return Err(PhotoError::new(&self.name, &matter));
-        }
-
-        let (across, down) = match how.fit {
-            Fit::Squash => (
-                Span::whole(self.rgb.width()),
-                Span::whole(self.rgb.height()),
-            ),
-            Fit::ShortSide => {
-                let (w, h) = (u64::from(self.rgb.width()), u64::from(self.rgb.height()));
-                let scaled = |side: u64| u64::from(how.resize) * side / w.min(h);
-                (
-                    Span::centre(w, scaled(w), width),
-                    Span::centre(h, scaled(h), height),
-                )
-            }
         };
         let filter = match how.filter {
             Filter::Bilinear => FilterType::Bilinear,

@@ -5,6 +5,7 @@ use std::io::Cursor;
 use elucid_core::model::ChannelOrder;
 use image::{DynamicImage, GrayAlphaImage, ImageFormat, LumaA, Rgb, Rgba};
 
+use super::fit::Span;
 use super::*;
 
 const IMAGENET: Preprocess = Preprocess {
