@@ -106,7 +106,8 @@ impl<const ADD: bool> Task for Splitting<'_, ADD> {
             Share::Half => {
                 for (r, skip) in self.r.iter_mut().zip(self.skip) {
                     *r *= 0.5;
-                    *skip = if ADD { *skip + *r } else { *r };
+                    // Added to zero where nothing was: a negative zero comes out the same either way.
+                    *skip = if ADD { *skip } else { 0.0 } + *r;
                 }
             }
             Share::Ratio => {
@@ -117,7 +118,7 @@ impl<const ADD: bool> Task for Splitting<'_, ADD> {
                     let rho = if both > 0.0 { m / both } else { 0.5 };
                     let residual = *r * rho;
                     let rest = *r - residual;
-                    *skip = if ADD { *skip + rest } else { rest };
+                    *skip = if ADD { *skip } else { 0.0 } + rest;
                     *r = residual;
                 }
             }
