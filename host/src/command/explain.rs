@@ -104,25 +104,30 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let colors = ColorMap::from_str(&arguments.colors).map_err(|e| anyhow!("{e}"))?;
     let inputs = inputs(&arguments.images)?;
     let mut outputs = vec![vec![Output::default(); targets.len()]; inputs.len()];
-    let place = |path: &Path, of: usize, ending| match targets.len() {
-        1 => Ok(path.to_owned()),
-        _ => numbered(path, of + 1, ending),
+    // One path for each picture, numbered where it has several classes.
+    let mut place = |chosen: Option<&Path>, ending, option, field: fn(&mut Output, PathBuf)| {
+        for (outputs, path) in outputs
+            .iter_mut()
+            .zip(paths(&inputs, chosen, ending, option)?)
+        {
+            let several = outputs.len() > 1;
+            for (of, output) in (1..).zip(outputs) {
+                let path = if several {
+                    numbered(&path, of, ending)?
+                } else {
+                    path.clone()
+                };
+                field(output, path);
+            }
+        }
+        anyhow::Ok(())
     };
     if !arguments.no_picture {
-        let found = paths(&inputs, arguments.output.as_deref(), EXPLAINED, "-o")?;
-        for (outputs, path) in outputs.iter_mut().zip(found) {
-            for (of, output) in outputs.iter_mut().enumerate() {
-                output.picture = Some(place(&path, of, EXPLAINED)?);
-            }
-        }
+        let chosen = arguments.output.as_deref();
+        place(chosen, EXPLAINED, "-o", |o, path| o.picture = Some(path))?;
     }
     if let Some(map) = &arguments.map {
-        let found = paths(&inputs, Some(map), MAP, "--map")?;
-        for (outputs, path) in outputs.iter_mut().zip(found) {
-            for (of, output) in outputs.iter_mut().enumerate() {
-                output.map = Some(place(&path, of, MAP)?);
-            }
-        }
+        place(Some(map), MAP, "--map", |o, path| o.map = Some(path))?;
     }
     let written = outputs.iter().flatten();
     refuse_overwriting(

@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::graph::{Conv, PANEL};
 use crate::op::gather::Residue;
-use crate::op::{Context, LEAST_Z, Sinks, part};
+use crate::op::{Context, Sinks, part};
 use crate::par::{Grid, Tile, tiles};
 use crate::rule::Rule;
 use crate::shape::Shape;
@@ -18,7 +18,7 @@ use crate::simd::{Lanes, Load, Task};
 use crate::view::Weights;
 
 use super::dead;
-use super::quotient::settle;
+use super::quotient::{quotients, settle};
 use super::transposed::lines_grid;
 
 /// Pixels of one image line that share each load of weights.
@@ -171,13 +171,9 @@ impl Task for Divide<'_> {
                 }
                 known = field;
             }
-            let r = part(self.r, pixel * co, co).chunks(PANEL);
-            let s = self.tile.row(pixel).chunks_mut(PANEL);
-            for ((s, r), z) in s.zip(r).zip(self.z.iter()) {
-                let (quotient, dead) = l.guarded_div(l.load_some(r), l.load(z), LEAST_Z);
-                l.store_some(quotient, s);
-                any |= dead;
-            }
+            let z = part(self.z.as_flattened(), 0, co);
+            let r = part(self.r, pixel * co, co);
+            any |= quotients(l, (r, z), self.tile.row(pixel));
         }
         if any {
             self.dead.store(true, Ordering::Relaxed);

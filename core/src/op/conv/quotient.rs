@@ -129,17 +129,25 @@ impl Task for Divide<'_> {
         let mut any = false;
         for row in self.tile.rows() {
             let (r, z) = (part(self.r, row * co, co), part(self.z, row * co, co));
-            let parts = r.chunks(PANEL).zip(z.chunks(PANEL));
-            for (s, (r, z)) in self.tile.row(row).chunks_mut(PANEL).zip(parts) {
-                let (quotient, dead) = l.guarded_div(l.load_some(r), l.load_some(z), LEAST_Z);
-                l.store_some(quotient, s);
-                any |= dead;
-            }
+            any |= quotients(l, (r, z), self.tile.row(row));
         }
         if any {
             self.dead.store(true, Ordering::Relaxed);
         }
     }
+}
+
+/// `s = r / z` for the channels of one pixel; whether one with relevance had no denominator.
+#[inline(always)]
+pub fn quotients<L: Lanes>(l: L, (r, z): (&[f32], &[f32]), s: &mut [f32]) -> bool {
+    let mut any = false;
+    let parts = r.chunks(PANEL).zip(z.chunks(PANEL));
+    for (s, (r, z)) in s.chunks_mut(PANEL).zip(parts) {
+        let (quotient, dead) = l.guarded_div(l.load_some(r), l.load_some(z), LEAST_Z);
+        l.store_some(quotient, s);
+        any |= dead;
+    }
+    any
 }
 
 /// Where relevance went besides onwards: what dead cells held is spread or lost, and an audit books what eps took.
