@@ -7,6 +7,7 @@
 //! - [`synthetic`]: networks with random weights;
 //! - [`photo`], [`npy`], [`picture`], [`atomic`]: pictures and maps in and out;
 //! - [`metric`]: how good a map is, in numbers;
+//! - [`run`]: an evaluation on disk;
 //! - [`dataset`]: labelled pictures with masks and boxes, as they lie on disk;
 //! - [`command`]: the commands of the program `elucid`.
 
@@ -26,5 +27,6 @@ pub mod peak;
 pub mod photo;
 pub mod picture;
 pub mod preprocess;
+pub mod run;
 pub mod synthetic;
 pub mod timed;
