@@ -6,7 +6,8 @@
 //! - [`peak`], [`device`]: what this core and the devices could do at most;
 //! - [`synthetic`]: networks with random weights;
 //! - [`photo`], [`npy`], [`picture`], [`atomic`]: pictures and maps in and out;
-//! - [`metric`]: how good a map is, in numbers;
+//! - [`classifier`], [`method`]: a network that is asked and explained, and the methods that do;
+//! - [`metric`]: how good a map is, in numbers; [`evaluation`]: the measures, one picture at a time;
 //! - [`run`]: an evaluation on disk;
 //! - [`dataset`]: labelled pictures with masks and boxes, as they lie on disk;
 //! - [`command`]: the commands of the program `elucid`.
@@ -15,11 +16,14 @@ pub mod aligned;
 pub mod architecture;
 pub mod atomic;
 pub mod checkpoint;
+pub mod classifier;
 pub mod command;
 pub mod dataset;
 pub mod device;
 pub mod engine;
+pub mod evaluation;
 pub mod import;
+pub mod method;
 pub mod metric;
 pub mod model_file;
 pub mod npy;

@@ -82,6 +82,12 @@ impl ModelBytes {
         }
     }
 
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.memory.bytes()
+    }
+
     /// Parses the model and checks its checksum and its weights.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 mod against;
 mod bench;
 mod doctor;
+mod eval;
 mod explain;
 mod import;
 mod inspect;
@@ -49,6 +50,8 @@ enum Command {
     Inspect(inspect::Arguments),
     /// Show the schedule, the memory map and the work of an explanation
     Plan(plan::Arguments),
+    /// Judge maps on a data set: insertion and deletion, overlap with masks, conservation, sanity checks
+    Eval(eval::Arguments),
     /// Measure the time and memory of inference and explanation
     Bench(bench::Arguments),
     /// Show what hardware, drivers and libraries were found
@@ -67,6 +70,7 @@ pub fn main() -> ExitCode {
         Command::Import(arguments) => import::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments),
+        Command::Eval(arguments) => eval::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Doctor => doctor::run(),
     };

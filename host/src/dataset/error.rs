@@ -44,6 +44,18 @@ impl DataError {
         self.trouble
     }
 
+    /// What is wrong in a few words that are the same on every machine.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self.trouble {
+            Trouble::Root | Trouble::Missing | Trouble::Line | Trouble::Class => {
+                "the data set is damaged"
+            }
+            Trouble::Photo => "the picture cannot be read",
+            Trouble::Mask => "the mask cannot be used",
+        }
+    }
+
     /// Whether only one sample is affected, which a run may skip and count.
     #[must_use]
     pub fn concerns_one_sample(&self) -> bool {

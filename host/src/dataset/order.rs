@@ -41,6 +41,18 @@ impl Shard {
         (index < count).then_some(Shard { index, count })
     }
 
+    /// Its index.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.index
+    }
+
+    /// How many shards there are.
+    #[must_use]
+    pub const fn count(self) -> usize {
+        self.count
+    }
+
     /// Every `count`-th of `positions`, beginning at this shard's index: shards are disjoint, complete together and
     /// differ by one in length at most.
     pub fn of<T>(self, positions: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {

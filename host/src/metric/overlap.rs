@@ -151,16 +151,19 @@ pub fn energy_in_mask(map: &[f32], mask: Mask<'_>) -> f64 {
     energy(map, |i| mask.counts(i), |i| mask.holds(i))
 }
 
-/// The share of the positive relevance that lies in a box of rows and columns of a map of this width (Wang et al., Score-CAM,
-/// CVPR Workshops 2020). 0 where nothing is positive.
+/// Rows and columns of a box.
+pub type Extent = (Range<usize>, Range<usize>);
+
+/// The share of the positive relevance that lies in one of the boxes of a map of this width (Wang et al., Score-CAM, CVPR
+/// Workshops 2020). 0 where nothing is positive.
 #[must_use]
-pub fn energy_in_box(
-    map: &[f32],
-    width: usize,
-    rows: &Range<usize>,
-    columns: &Range<usize>,
-) -> f64 {
-    let inside = |i: usize| rows.contains(&(i / width)) && columns.contains(&(i % width));
+pub fn energy_in_boxes(map: &[f32], width: usize, boxes: &[Extent]) -> f64 {
+    let inside = |i: usize| {
+        let (y, x) = (i / width, i % width);
+        boxes
+            .iter()
+            .any(|(rows, columns)| rows.contains(&y) && columns.contains(&x))
+    };
     energy(map, |_| true, inside)
 }
 
@@ -309,8 +312,8 @@ mod tests {
         let energy = |ignored| energy_in_mask(&map, Mask::new(&object, ignored).unwrap());
         assert_eq!(energy(&[]), 5.0 / 8.0);
         assert_eq!(energy(&ignored), 5.0 / 6.0);
-        assert_eq!(energy_in_box(&map, 3, &(0..2), &(1..3)), 6.0 / 8.0);
-        assert_eq!(energy_in_box(&[-1.0; 6], 3, &(0..2), &(0..3)), 0.0);
+        assert_eq!(energy_in_boxes(&map, 3, &[(0..2, 1..3)]), 6.0 / 8.0);
+        assert_eq!(energy_in_boxes(&[-1.0; 6], 3, &[(0..2, 0..3)]), 0.0);
     }
 
     #[test]

@@ -19,63 +19,86 @@ pub struct Draw {
     pub seed: u64,
 }
 
-/// Pearson's correlation between the relevance that `map` `[h, w]` gives each set and the fall of the output without it; `None`
-/// where one of both doesn't vary. `forward` is as for [`super::curve::score`], and writes the output that the map
-/// explains: probability or logit.
+/// The sets of a draw, one after the other.
+struct Sets {
+    random: Random,
+    order: Vec<u32>,
+    pixels: usize,
+}
+
+impl Sets {
+    /// Of an image of so many pixels.
+    fn new(draw: Draw, total: usize) -> Result<Self> {
+        let Draw { pixels, sets, seed } = draw;
+        let Some(last) = u32::try_from(total)
+            .ok()
+            .filter(|_| pixels > 0 && pixels < total && sets > 1)
+        else {
+            bail!("{sets} sets of {pixels} of {total} pixels tell nothing");
+        };
+        Ok(Self {
+            random: Random::new(seed),
+            order: (0..last).collect(),
+            pixels,
+        })
+    }
+
+    fn next(&mut self) -> &[u32] {
+        self.random.shuffle(&mut self.order, self.pixels);
+        &self.order[..self.pixels]
+    }
+}
+
+/// By how much the output falls without each of the sets, in order: the same for all maps. `forward` is as for
+/// [`super::curve::score`], and writes the output that the maps explain: probability or logit.
 ///
 /// # Errors
-/// Those of `forward`, if map and image differ in size, or if there are fewer than two sets or no set of so many pixels.
-pub fn correlation(
-    map: &[f32],
+/// Those of `forward`, or if there are fewer than two sets or no set of so many pixels.
+pub fn falls(
     perturbation: &Perturbation,
     draw: Draw,
     batch: &mut Batch,
     forward: impl FnMut(&[f32], &mut [f64]) -> Result<()>,
-) -> Result<Option<f64>> {
-    let Draw { pixels, sets, seed } = draw;
-    if map.len() * 3 != perturbation.values() {
-        bail!(
-            "a map of {} pixels does not explain an image of {} values",
-            map.len(),
-            perturbation.values()
-        );
-    }
-    if pixels == 0 || pixels >= map.len() || sets < 2 || map.len() >= u32::MAX as usize {
-        bail!(
-            "{sets} sets of {pixels} of {} pixels tell nothing",
-            map.len()
-        );
-    }
-    let mut random = Random::new(seed);
-    let mut order: Vec<u32> = (0..map.len() as u32).collect();
-    let mut removed = vec![false; map.len()];
-    let mut relevances = Vec::with_capacity(sets);
-    let mut outputs = Vec::with_capacity(sets);
-    let mut whole = f64::NAN;
+) -> Result<Vec<f64>> {
+    let total = perturbation.values() / 3;
+    let mut sets = Sets::new(draw, total)?;
+    let mut removed = vec![false; total];
+    let mut outputs = Vec::with_capacity(draw.sets + 1);
     batch.run(
-        sets + 1,
+        draw.sets + 1,
         perturbation.values(),
         |i, image| {
             removed.fill(false);
             if i > 0 {
-                random.shuffle(&mut order, pixels);
-                let set = &order[..pixels];
-                set.iter().for_each(|&p| removed[p as usize] = true);
-                relevances.push(set.iter().map(|&p| f64::from(map[p as usize])).sum());
+                sets.next().iter().for_each(|&p| removed[p as usize] = true);
             }
             perturbation.mix(image, |pixel| !removed[pixel]);
         },
         forward,
-        |i, output| {
-            if i == 0 {
-                whole = output;
-            } else {
-                outputs.push(output);
-            }
-        },
+        |_, output| outputs.push(output),
     )?;
-    let falls: Vec<f64> = outputs.iter().map(|output| whole - output).collect();
-    Ok(pearson(&relevances, &falls))
+    let whole = outputs.remove(0);
+    Ok(outputs.iter().map(|output| whole - output).collect())
+}
+
+/// Pearson's correlation between the relevance that `map` `[h, w]` gives each set and the [`falls`] of the same draw; `None`
+/// where one of both doesn't vary.
+///
+/// # Errors
+/// As for [`falls`], or if these are of another draw.
+pub fn correlation(map: &[f32], draw: Draw, falls: &[f64]) -> Result<Option<f64>> {
+    if falls.len() != draw.sets {
+        bail!("{} falls are not of {} sets", falls.len(), draw.sets);
+    }
+    let mut sets = Sets::new(draw, map.len())?;
+    let relevance = |_| {
+        sets.next()
+            .iter()
+            .map(|&p| f64::from(map[p as usize]))
+            .sum()
+    };
+    let relevances: Vec<f64> = (0..draw.sets).map(relevance).collect();
+    Ok(pearson(&relevances, falls))
 }
 
 #[cfg(test)]
@@ -101,7 +124,8 @@ mod tests {
             }
             Ok(())
         };
-        correlation(map, &perturbation, draw, &mut Batch::new(images), forward)
+        let falls = falls(&perturbation, draw, &mut Batch::new(images), forward)?;
+        correlation(map, draw, &falls)
     }
 
     fn noise(seed: u64) -> Vec<f32> {
@@ -145,6 +169,6 @@ mod tests {
             sets: 10,
             seed: 0,
         };
-        assert!(of_linear(&[0.0; 7], &noise(1), draw, 4).is_err());
+        assert!(correlation(&[0.0; 7], draw, &[0.0; 9]).is_err());
     }
 }

@@ -14,6 +14,9 @@
 //! was killed and started again ends with the same bytes as one that wasn't.
 
 pub mod config;
+pub mod folder;
 pub mod measure;
+pub mod merge;
+pub mod preview;
 pub mod record;
 pub mod summary;

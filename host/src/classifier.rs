@@ -1,0 +1,90 @@
+//! A network that is asked what it sees, any number of images at a time, and explained.
+
+use anyhow::Result;
+use elucid_core::cpu::Cpu;
+use elucid_core::explain::Explainer;
+use elucid_core::op::head::probability;
+use elucid_core::{Model, Shape};
+
+use crate::engine::{Engine, Method, Threads, explain_error};
+
+/// A model with memory for both.
+pub struct Classifier<'m> {
+    model: &'m Model<'m>,
+    inference: Engine<'m>,
+    explanation: Engine<'m>,
+    shape: Shape,
+    logits: Vec<f32>,
+}
+
+impl<'m> Classifier<'m> {
+    /// A classifier for images of the model's own size.
+    #[must_use]
+    pub fn new(model: &'m Model<'m>, threads: &'m Threads) -> Self {
+        Self {
+            model,
+            inference: Engine::new(model, threads),
+            explanation: Engine::new(model, threads),
+            shape: model.input_shape(),
+            logits: Vec::new(),
+        }
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn model(&self) -> &'m Model<'m> {
+        self.model
+    }
+
+    /// Shape of an image.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// `[h, w]` of an image.
+    #[must_use]
+    pub fn size(&self) -> [usize; 2] {
+        [self.shape.h as usize, self.shape.w as usize]
+    }
+
+    /// Logits `[n, classes]` of normalised images `[n, h, w, 3]`, which are computed as one batch.
+    ///
+    /// # Errors
+    /// If the images don't fit the network or aren't finite.
+    pub fn logits(&mut self, images: &[f32]) -> Result<&[f32]> {
+        let count = images.len() / self.shape.elements();
+        let method = Method {
+            images: count,
+            ..Method::new(None)
+        };
+        self.logits
+            .resize(count * self.model.classes() as usize, 0.0);
+        let named = |e| explain_error(self.model, e);
+        let mut explainer = self.inference.open(self.shape, method)?;
+        explainer.forward(images).map_err(named)?;
+        explainer.logits(&mut self.logits).map_err(named)?;
+        Ok(&self.logits)
+    }
+
+    /// Softmax probabilities of one class for images `[n, h, w, 3]`, written to `[n]`.
+    ///
+    /// # Errors
+    /// Those of [`Classifier::logits`].
+    pub fn probabilities(&mut self, images: &[f32], class: u32, to: &mut [f64]) -> Result<()> {
+        let classes = self.model.classes() as usize;
+        let logits = self.logits(images)?;
+        for (to, logits) in to.iter_mut().zip(logits.chunks_exact(classes)) {
+            *to = f64::from(probability(logits, class as usize));
+        }
+        Ok(())
+    }
+
+    /// An explainer for images of the model's own size.
+    ///
+    /// # Errors
+    /// If they don't fit the network.
+    pub fn explainer(&mut self, method: Method) -> Result<Explainer<'_, Cpu<'_>>> {
+        self.explanation.open(self.shape, method)
+    }
+}

@@ -1,0 +1,229 @@
+//! Methods by name.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::Result;
+use elucid_core::heat::quantize;
+use elucid_core::rule::{Composite, Split};
+
+use super::{Attribution, Constant, Edge, Lrp, Noise, Rise, Subject};
+use crate::classifier::Classifier;
+use crate::engine::PRESETS;
+
+/// What the names mean, for `--help`.
+pub const HELP: &str = "\
+Methods:
+  lrp         LRP with relevance splitting; options: a preset (exact, paper) and a split (ratio, half,
+              projection-ratio, projection-half), as in lrp:paper:half
+  rise[:N]    RISE with N random masks (5000)
+  random, constant, edge
+              controls that know nothing of the network: noise, the same everywhere, Sobel's edges
+Any of them with :qN has its map rounded down to N levels (Heat Quantization), as in gradcam:q8";
+
+/// A method as it was asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spec {
+    name: String,
+    kind: Kind,
+    levels: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Kind {
+    Lrp {
+        /// Place in [`PRESETS`].
+        preset: usize,
+        split: Split,
+    },
+    Rise {
+        masks: usize,
+    },
+    Noise,
+    Constant,
+    Edge,
+}
+
+impl Spec {
+    /// What stands for the network itself where no map is judged.
+    #[must_use]
+    pub fn network() -> Self {
+        Self {
+            name: "network".to_owned(),
+            kind: Kind::Constant,
+            levels: None,
+        }
+    }
+
+    /// The name as it was asked for.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it knows nothing of the network.
+    #[must_use]
+    pub fn control(&self) -> bool {
+        matches!(self.kind, Kind::Noise | Kind::Constant | Kind::Edge)
+    }
+
+    /// The rules, if it is LRP with relevance splitting.
+    #[must_use]
+    pub fn composite(&self) -> Option<Composite> {
+        match self.kind {
+            Kind::Lrp { preset, split } => Some(PRESETS[preset].1(split)),
+            Kind::Rise { .. } | Kind::Noise | Kind::Constant | Kind::Edge => None,
+        }
+    }
+
+    /// The same with Heat Quantization, unless it has some.
+    #[must_use]
+    pub fn quantized(mut self, levels: u32) -> Self {
+        if self.levels.is_none() {
+            self.name = format!("{}:q{levels}", self.name);
+            self.levels = Some(levels);
+        }
+        self
+    }
+
+    /// The method; `batch` images are forwarded at once where it needs several.
+    #[must_use]
+    pub fn make(&self, batch: usize) -> Box<dyn Attribution> {
+        let method: Box<dyn Attribution> = match self.kind {
+            Kind::Lrp { preset, split } => Box::new(Lrp {
+                composite: PRESETS[preset].1(split),
+            }),
+            Kind::Rise { masks } => Box::new(Rise {
+                masks,
+                grid: 9,
+                share: 0.3,
+                batch,
+            }),
+            Kind::Noise => Box::new(Noise),
+            Kind::Constant => Box::new(Constant),
+            Kind::Edge => Box::new(Edge),
+        };
+        match self.levels {
+            Some(levels) => Box::new(Quantized { method, levels }),
+            None => method,
+        }
+    }
+}
+
+impl fmt::Display for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl FromStr for Spec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = text.split(':');
+        let name = parts.next().unwrap_or_default();
+        let mut kind = match name {
+            "lrp" => Kind::Lrp {
+                preset: 0,
+                split: Split::Ratio,
+            },
+            "rise" => Kind::Rise { masks: 5000 },
+            "random" => Kind::Noise,
+            "constant" => Kind::Constant,
+            "edge" => Kind::Edge,
+            _ => {
+                return Err(format!(
+                    "there is no method {name}; `elucid eval --help` lists them"
+                ));
+            }
+        };
+        let mut levels = None;
+        for option in parts {
+            if let Some(count) = option.strip_prefix('q').and_then(|n| n.parse().ok())
+                && (2..=65_536).contains(&count)
+            {
+                levels = Some(count);
+            } else {
+                kind.set(option).ok_or_else(|| {
+                    format!("{name} has no option {option}; `elucid eval --help` lists them")
+                })?;
+            }
+        }
+        Ok(Self {
+            name: text.to_owned(),
+            kind,
+            levels,
+        })
+    }
+}
+
+impl Kind {
+    /// Takes an option; `None` if there is none of this name.
+    fn set(&mut self, option: &str) -> Option<()> {
+        let positive = || option.parse().ok().filter(|&n: &usize| n > 0);
+        match self {
+            Kind::Lrp { preset, split } => {
+                if let Some(found) = PRESETS.iter().position(|(name, _)| *name == option) {
+                    *preset = found;
+                } else {
+                    let mut splits = Split::ALL.iter();
+                    *split = splits.find(|(_, name)| *name == option)?.0;
+                }
+            }
+            Kind::Rise { masks } => *masks = positive()?,
+            Kind::Noise | Kind::Constant | Kind::Edge => return None,
+        }
+        Some(())
+    }
+}
+
+/// A method with its map rounded down to a few levels.
+struct Quantized {
+    method: Box<dyn Attribution>,
+    levels: u32,
+}
+
+impl Attribution for Quantized {
+    fn map(&mut self, network: &mut Classifier<'_>, subject: &Subject<'_>) -> Result<Vec<f32>> {
+        let mut map = self.method.map(network, subject)?;
+        quantize(&mut map, self.levels);
+        Ok(map)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_what_is_made() {
+        let spec: Spec = "lrp:paper:half:q8".parse().unwrap();
+        assert_eq!(
+            (spec.composite(), spec.levels),
+            (Some(Composite::paper(Split::Half)), Some(8))
+        );
+        assert_eq!(spec.name(), "lrp:paper:half:q8");
+        assert_eq!(spec.clone().quantized(4), spec);
+        let random: Spec = "random".parse().unwrap();
+        assert!(random.control() && !spec.control());
+        assert_eq!(random.quantized(4).name(), "random:q4");
+        let rise: Spec = "rise:40".parse().unwrap();
+        assert_eq!(rise.kind, Kind::Rise { masks: 40 });
+    }
+
+    #[test]
+    fn unknown_names_are_refused_in_a_line() {
+        for wrong in [
+            "",
+            "lpr",
+            "lrp:",
+            "lrp:q1",
+            "lrp:whole",
+            "rise:0",
+            "random:3",
+        ] {
+            let error = wrong.parse::<Spec>().unwrap_err();
+            assert!(error.contains("--help") && !error.contains('\n'), "{error}");
+        }
+    }
+}

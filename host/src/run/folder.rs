@@ -1,0 +1,241 @@
+//! The folder of a run: begun, gone on with, read.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{BufRead, BufReader, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::config::Config;
+use super::record::Record;
+use super::summary::Summary;
+use crate::atomic;
+
+/// What the run was asked to do.
+const CONFIG: &str = "config.json";
+/// A line for every picture.
+const IMAGES: &str = "images.jsonl";
+/// The outcome.
+const SUMMARY: &str = "summary.json";
+/// Mean curves.
+const CURVES: &str = "curves.csv";
+/// Small pictures.
+const PREVIEWS: &str = "previews";
+
+/// A run's folder.
+#[derive(Clone, Debug)]
+pub struct Folder(PathBuf);
+
+/// The records of a run, open for more.
+pub struct Journal {
+    file: File,
+    path: PathBuf,
+}
+
+impl Folder {
+    /// The folder of a run that exists.
+    ///
+    /// # Errors
+    /// If it isn't one.
+    pub fn open(path: &Path) -> Result<Self> {
+        if !path.join(CONFIG).is_file() {
+            bail!(
+                "{} is not the folder of a run: it has no {CONFIG}; give what `elucid eval -o` wrote",
+                path.display()
+            );
+        }
+        Ok(Self(path.to_owned()))
+    }
+
+    /// Begins a run in `path`, or goes on with the one that is there: the journal is then behind its last whole record.
+    /// Returns the records' number too.
+    ///
+    /// # Errors
+    /// If the folder holds a run with other settings or something else, if another process writes it, or if it can't be
+    /// written.
+    pub fn begin(path: &Path, config: &Config) -> Result<(Self, Journal, usize)> {
+        let folder = Self(path.to_owned());
+        let shown = path.display();
+        if path.join(CONFIG).exists() {
+            let found = folder.config()?;
+            if let Some(setting) = difference(config, &found)? {
+                bail!(
+                    "{shown} holds a run with another {setting}; give another folder with -o, or remove this one"
+                );
+            }
+        } else {
+            let entries = fs::read_dir(path).map(|mut entries| entries.next().is_some());
+            if entries.unwrap_or(false) {
+                bail!("{shown} holds something else than a run; give another folder with -o");
+            }
+            fs::create_dir_all(path).with_context(|| format!("cannot make the folder {shown}"))?;
+            folder.write(CONFIG, config)?;
+        }
+        let (journal, done) = Journal::open(&path.join(IMAGES))?;
+        Ok((folder, journal, done))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Where small pictures lie.
+    #[must_use]
+    pub fn previews(&self) -> PathBuf {
+        self.0.join(PREVIEWS)
+    }
+
+    /// What the run was asked to do.
+    ///
+    /// # Errors
+    /// One line if the file is damaged.
+    pub fn config(&self) -> Result<Config> {
+        self.read(CONFIG)
+    }
+
+    /// The outcome, if the run has come to its end.
+    ///
+    /// # Errors
+    /// One line if the file is damaged.
+    pub fn summary(&self) -> Result<Option<Summary>> {
+        if !self.0.join(SUMMARY).exists() {
+            return Ok(None);
+        }
+        self.read(SUMMARY).map(Some)
+    }
+
+    /// The records one by one; a last line that was cut off is left out.
+    ///
+    /// # Errors
+    /// If there are none; each record may be damaged.
+    pub fn records(&self) -> Result<impl Iterator<Item = Result<Record>> + use<>> {
+        let path = self.0.join(IMAGES);
+        let file = File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(lines(BufReader::new(file), path).map(|line| line.map(|(_, record)| record)))
+    }
+
+    /// Writes the outcome and its curves.
+    ///
+    /// # Errors
+    /// If they can't be written.
+    pub fn finish(&self, summary: &Summary) -> Result<()> {
+        if summary.methods.iter().any(|m| !m.curves.is_empty()) {
+            atomic::write(self.0.join(CURVES), |to| summary.write_curves(to))?;
+        }
+        self.write(SUMMARY, summary)
+    }
+
+    fn write(&self, name: &str, value: &impl Serialize) -> Result<()> {
+        atomic::write(self.0.join(name), |to| {
+            serde_json::to_writer_pretty(&mut *to, value)?;
+            to.write_all(b"\n")?;
+            Ok(())
+        })
+    }
+
+    fn read<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        let path = self.0.join(name);
+        let shown = path.display();
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {shown}"))?;
+        serde_json::from_str(&text).map_err(|e| {
+            anyhow!("{shown} is damaged ({e}); remove the run's folder and run it again")
+        })
+    }
+}
+
+/// The first setting in which two runs differ.
+fn difference(one: &Config, other: &Config) -> Result<Option<String>> {
+    type Values = BTreeMap<String, serde_json::Value>;
+    let values = |config: &Config| -> Result<Values> {
+        Ok(serde_json::from_value(serde_json::to_value(
+            &config.settings,
+        )?)?)
+    };
+    let (one, other) = (values(one)?, values(other)?);
+    let differs = |(name, value): (&String, &serde_json::Value)| other.get(name) != Some(value);
+    let Some((name, value)) = one.iter().find(|&pair| differs(pair)) else {
+        return Ok(None);
+    };
+    let found = other
+        .get(name)
+        .map_or("nothing".to_owned(), ToString::to_string);
+    Ok(Some(format!("{name} ({found}, not {value})")))
+}
+
+impl Journal {
+    /// Opens the file for this process alone and cuts off what a kill left half written.
+    fn open(path: &Path) -> Result<(Self, usize)> {
+        let shown = path.display();
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(path)
+            .with_context(|| format!("cannot write {shown}"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                bail!(
+                    "{shown} is being written by another process; wait for it, or give another folder with -o"
+                )
+            }
+            // Some network file systems have no locks.
+            Err(TryLockError::Error(_)) => {}
+        }
+        let (mut done, mut length) = (0, 0);
+        for line in lines(BufReader::new(&file), path.to_owned()) {
+            let (end, _) = line?;
+            (done, length) = (done + 1, end);
+        }
+        let mut journal = Self {
+            file,
+            path: path.to_owned(),
+        };
+        let cut = journal
+            .file
+            .set_len(length)
+            .and_then(|()| journal.file.seek(std::io::SeekFrom::End(0)));
+        cut.with_context(|| format!("cannot write {shown}"))?;
+        Ok((journal, done))
+    }
+
+    /// Adds a record, in one write: a kill leaves it whole, cut off or not there.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn add(&mut self, record: &Record) -> Result<()> {
+        let mut line = serde_json::to_vec(record)?;
+        line.push(b'\n');
+        let written = self.file.write_all(&line);
+        written.with_context(|| format!("cannot write {}", self.path.display()))
+    }
+}
+
+/// The whole lines of a journal, each with the place behind it.
+fn lines(mut from: impl BufRead, path: PathBuf) -> impl Iterator<Item = Result<(u64, Record)>> {
+    let (mut end, mut number) = (0, 0);
+    let mut line = Vec::new();
+    std::iter::from_fn(move || {
+        line.clear();
+        number += 1;
+        let shown = path.display();
+        match from.read_until(b'\n', &mut line) {
+            Ok(0) => None,
+            // Cut off.
+            Ok(_) if !line.ends_with(b"\n") => None,
+            Ok(length) => {
+                end += length as u64;
+                let record = serde_json::from_slice(&line).map_err(|e| {
+                    anyhow!("{shown}, line {number} is damaged ({e}); remove the run's folder and run it again")
+                });
+                Some(record.map(|record| (end, record)))
+            }
+            Err(e) => Some(Err(anyhow!("cannot read {shown}: {e}"))),
+        }
+    })
+}
