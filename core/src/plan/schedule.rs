@@ -3,10 +3,11 @@
 use crate::error::{Buffer, Error};
 use crate::graph::{NONE, Node, NodeId, Op};
 use crate::model::Model;
+use crate::op::gate::Gate;
 use crate::op::{conv, linear};
 use crate::plan::checkpoint::{Kept, input_shape, reads_image, share};
-use crate::plan::{Act, Content, Options, Region, Slot, Step, Value};
-use crate::rule::Share;
+use crate::plan::{Act, Content, End, Options, Region, Slot, Step, Value};
+use crate::rule::{Chain, Composite, Share};
 
 /// What was emitted.
 pub struct Marks {
@@ -17,6 +18,8 @@ pub struct Marks {
     pub zero: u16,
     pub logits: u16,
     pub heat: u16,
+    pub end_activation: u16,
+    pub end_relevance: u16,
 }
 
 struct Scheduler<'s, 'm> {
@@ -65,10 +68,16 @@ pub fn emit(
     }
     let logits = s.slots[usize::from(last)].value;
     s.outlives(logits);
+    let (mut end_activation, mut end_relevance) = (NONE, NONE);
+    if let End::Node(end) = options.end {
+        end_activation = s.slot(end).value;
+        s.outlives(end_activation);
+    }
     let forward = s.step_count;
     if options.composite.is_some() {
         s.put_by();
         s.backward(last)?;
+        end_relevance = s.end()?;
     }
     Ok(Marks {
         values: s.value_count,
@@ -78,6 +87,8 @@ pub fn emit(
         zero,
         logits,
         heat: s.heat,
+        end_activation,
+        end_relevance,
     })
 }
 
@@ -298,7 +309,7 @@ impl Scheduler<'_, '_> {
         (seed.out, _) = self.target(last)?;
         self.push(seed)?;
         let (mut segment, mut stage) = (u16::MAX, u8::MAX);
-        for id in (1..=last).rev() {
+        for id in (self.options.end.node() + 1..=last).rev() {
             let node = self.model.node(id);
             if node.stage != stage {
                 stage = node.stage;
@@ -312,28 +323,55 @@ impl Scheduler<'_, '_> {
                     self.recompute(segment)?;
                 }
             }
-            if self.slot(id).relevance != NONE {
-                self.relevance(id)?;
+            let slot = *self.slot(id);
+            if slot.relevance != NONE && slot.toward {
+                match self.options.composite {
+                    Some(Composite::Chain(chain)) => self.derivative(id, chain)?,
+                    Some(Composite::Rules(_)) | None => self.relevance(id)?,
+                }
             }
         }
-        let image = self.slot(0).relevance;
-        if image != NONE {
+        Ok(())
+    }
+
+    /// The last steps; the value of the relevance at the end, if that is a node.
+    fn end(&mut self) -> Result<u16, Error> {
+        let (end, summed) = match self.options.end {
+            End::Map => (0, true),
+            End::Node(end) => (end, false),
+        };
+        let relevance = self.slot(end).relevance;
+        if relevance != NONE {
+            self.weigh(end)?;
+        }
+        if !summed && relevance != NONE {
+            self.outlives(relevance);
+            return Ok(relevance);
+        }
+        if relevance != NONE {
             let mut collect = self.step(Act::Collect, 0);
-            collect.ins[0] = self.region(image);
+            collect.ins[0] = self.region(relevance);
             (collect.out, collect.accumulate) = self.map()?;
             self.push(collect)?;
         }
         if self.heat == NONE {
-            return Err(Error::Unsupported { node: 0 });
+            return Err(Error::Unsupported {
+                node: u32::from(end),
+            });
         }
-        Ok(())
+        Ok(NONE)
     }
 
     /// Whether relevance has come to one of these nodes.
     fn reached(&self, of: impl Fn(&Node) -> bool) -> bool {
         let nodes = (0..self.model.node_count()).map(|id| self.model.node(id));
         let mut all = nodes.zip(self.slots.iter());
-        all.any(|(node, slot)| slot.relevance != NONE && of(&node))
+        all.any(|(node, slot)| slot.relevance != NONE && slot.toward && of(&node))
+    }
+
+    /// Whether this node's activation is a result, and so there all the time.
+    fn stays(&self, id: NodeId) -> bool {
+        self.options.end == End::Node(id)
     }
 
     /// Computes the inputs of a stage's blocks again, up to block `last`.
@@ -341,7 +379,7 @@ impl Scheduler<'_, '_> {
         for id in 1..self.model.node_count() {
             let (slot, node) = (*self.slot(id), self.model.node(id));
             let inside = node.stage == stage && node.segment < last;
-            if inside && !slot.fused && !slot.crosses_stage {
+            if inside && !slot.fused && !slot.crosses_stage && !self.stays(id) {
                 self.forward(id, Act::Recompute, true)?;
                 if slot.crosses {
                     self.pack(id)?;
@@ -356,7 +394,8 @@ impl Scheduler<'_, '_> {
     fn recompute(&mut self, segment: u16) -> Result<(), Error> {
         for id in 1..self.model.node_count() {
             let slot = *self.slot(id);
-            if self.model.node(id).segment == segment && slot.needed && !slot.crosses {
+            let inside = self.model.node(id).segment == segment;
+            if inside && slot.needed && !slot.crosses && !self.stays(id) {
                 self.forward(id, Act::Recompute, false)?;
             }
         }
@@ -409,5 +448,85 @@ impl Scheduler<'_, '_> {
         let scratch = self.scratch(id, scratch)?;
         step.scratch = self.region(scratch);
         self.push(step)
+    }
+
+    /// Multiplies the relevance of a node's output by that output, where that is its rule.
+    fn weigh(&mut self, id: NodeId) -> Result<(), Error> {
+        if !self.slot(id).weighed {
+            return Ok(());
+        }
+        let mut step = self.step(Act::Weigh, id);
+        step.ins[0] = self.activation(id)?;
+        step.out = self.region(self.slots[usize::from(id)].relevance);
+        self.push(step)
+    }
+
+    /// Passes the derivative by a node's output on to its inputs.
+    fn derivative(&mut self, id: NodeId, chain: Chain) -> Result<(), Error> {
+        let node = self.model.node(id);
+        let relevance = self.slot(id).relevance;
+        self.weigh(id)?;
+        let gate = Gate::of(chain, &node.op);
+        let scaled = match node.op {
+            // What a ReLU cut off is no denominator.
+            Op::Conv(c)
+                if c.relu && matches!(gate, Gate::Divide { .. }) && !self.slot(id).weighed =>
+            {
+                return Err(Error::Unsupported {
+                    node: u32::from(id),
+                });
+            }
+            Op::Conv(c) => c.scale != NONE,
+            Op::Input
+            | Op::Linear(_)
+            | Op::Add { .. }
+            | Op::MaxPool(_)
+            | Op::AvgPool
+            | Op::Subsample(_) => false,
+        };
+        if gate != Gate::Open || scaled {
+            let mut step = self.step(Act::Gate, id);
+            if gate.reads() {
+                step.ins[0] = self.activation(id)?;
+            }
+            step.out = self.region(relevance);
+            self.push(step)?;
+        }
+        let threads = self.options.threads.max(1);
+        let [source, skip] = node.inputs;
+        let (scratch, reads) = match node.op {
+            Op::Conv(c) => (conv::gradient_scratch(&c, threads), false),
+            Op::Linear(l) => (linear::gradient_scratch(&l, threads), false),
+            Op::MaxPool(_) => (0, true),
+            Op::AvgPool | Op::Subsample(_) | Op::Input => (0, false),
+            Op::Add { .. } => return self.both(id, [skip, source]),
+        };
+        let mut step = self.step(Act::Relevance, id);
+        if reads {
+            step.ins[0] = self.activation(source)?;
+        }
+        step.ins[1] = self.region(relevance);
+        (step.out, step.accumulate) = self.target(source)?;
+        let scratch = self.scratch(id, scratch)?;
+        step.scratch = self.region(scratch);
+        self.push(step)
+    }
+
+    /// Hands the derivative by a sum to those of its branches that lead to the end; the last one takes the value itself.
+    fn both(&mut self, id: NodeId, branches: [NodeId; 2]) -> Result<(), Error> {
+        let relevance = self.slot(id).relevance;
+        let leads = branches.map(|branch| self.slot(branch).toward);
+        for (i, branch) in branches.into_iter().enumerate().filter(|&(i, _)| leads[i]) {
+            let last = i == 1 || !leads[1];
+            if last && self.slot(branch).relevance == NONE {
+                self.slot(branch).relevance = relevance;
+                continue;
+            }
+            let mut step = self.step(Act::Split, id);
+            step.ins[2] = self.region(relevance);
+            (step.out, step.accumulate) = self.target(branch)?;
+            self.push(step)?;
+        }
+        Ok(())
     }
 }
