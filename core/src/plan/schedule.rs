@@ -3,11 +3,10 @@
 use crate::error::{Buffer, Error};
 use crate::graph::{NONE, Node, NodeId, Op};
 use crate::model::Model;
-use crate::op::gate::Gate;
 use crate::op::{conv, linear};
 use crate::plan::checkpoint::{Kept, input_shape, reads_image, share};
 use crate::plan::{Act, Content, End, Options, Region, Slot, Step, Value};
-use crate::rule::{Chain, Composite, Share};
+use crate::rule::{Composite, Share};
 
 /// What was emitted.
 pub struct Marks {
@@ -22,10 +21,10 @@ pub struct Marks {
     pub end_relevance: u16,
 }
 
-struct Scheduler<'s, 'm> {
-    model: &'s Model<'m>,
-    options: &'s Options,
-    slots: &'s mut [Slot],
+pub(super) struct Scheduler<'s, 'm> {
+    pub(super) model: &'s Model<'m>,
+    pub(super) options: &'s Options,
+    pub(super) slots: &'s mut [Slot],
     values: &'s mut [Value],
     steps: &'s mut [Step],
     value_count: usize,
@@ -93,7 +92,7 @@ pub fn emit(
 }
 
 impl Scheduler<'_, '_> {
-    fn slot(&mut self, id: NodeId) -> &mut Slot {
+    pub(super) fn slot(&mut self, id: NodeId) -> &mut Slot {
         &mut self.slots[usize::from(id)]
     }
 
@@ -114,7 +113,7 @@ impl Scheduler<'_, '_> {
     }
 
     /// The region of a node's activation, for now its value; taken out of half precision first where it is put by.
-    fn activation(&mut self, id: NodeId) -> Result<Region, Error> {
+    pub(super) fn activation(&mut self, id: NodeId) -> Result<Region, Error> {
         let slot = *self.slot(id);
         if slot.value == NONE && slot.packed != NONE {
             let mut step = self.step(Act::Unpack, id);
@@ -177,7 +176,7 @@ impl Scheduler<'_, '_> {
     }
 
     /// Working memory of the next step, or [`NONE`] if it needs none.
-    fn scratch(&mut self, node: NodeId, elements: usize) -> Result<u16, Error> {
+    pub(super) fn scratch(&mut self, node: NodeId, elements: usize) -> Result<u16, Error> {
         match elements {
             0 => Ok(NONE),
             _ => self.value(Content::Scratch, node, elements),
@@ -189,7 +188,7 @@ impl Scheduler<'_, '_> {
     }
 
     /// A region that stands for a value until the arena is placed.
-    fn region(&self, value: u16) -> Region {
+    pub(super) fn region(&self, value: u16) -> Region {
         match self.values.get(usize::from(value)) {
             Some(v) if value != NONE && v.region.len > 0 => Region {
                 start: u32::from(value),
@@ -199,7 +198,7 @@ impl Scheduler<'_, '_> {
         }
     }
 
-    fn push(&mut self, step: Step) -> Result<(), Error> {
+    pub(super) fn push(&mut self, step: Step) -> Result<(), Error> {
         let (now, have) = (self.step_count, self.steps.len() as u64);
         *self.steps.get_mut(now).ok_or(Error::Capacity {
             buffer: Buffer::Steps,
@@ -232,7 +231,7 @@ impl Scheduler<'_, '_> {
         Ok(value)
     }
 
-    fn step(&self, act: Act, node: NodeId) -> Step {
+    pub(super) fn step(&self, act: Act, node: NodeId) -> Step {
         let shapes = [
             input_shape(self.model, self.slots, node),
             self.slots[usize::from(node)].shape,
@@ -279,7 +278,7 @@ impl Scheduler<'_, '_> {
     }
 
     /// The value that takes relevance of `node`'s output, and whether it holds some already.
-    fn target(&mut self, node: NodeId) -> Result<(Region, bool), Error> {
+    pub(super) fn target(&mut self, node: NodeId) -> Result<(Region, bool), Error> {
         let Slot {
             relevance, shape, ..
         } = *self.slot(node);
@@ -448,85 +447,5 @@ impl Scheduler<'_, '_> {
         let scratch = self.scratch(id, scratch)?;
         step.scratch = self.region(scratch);
         self.push(step)
-    }
-
-    /// Multiplies the relevance of a node's output by that output, where that is its rule.
-    fn weigh(&mut self, id: NodeId) -> Result<(), Error> {
-        if !self.slot(id).weighed {
-            return Ok(());
-        }
-        let mut step = self.step(Act::Weigh, id);
-        step.ins[0] = self.activation(id)?;
-        step.out = self.region(self.slots[usize::from(id)].relevance);
-        self.push(step)
-    }
-
-    /// Passes the derivative by a node's output on to its inputs.
-    fn derivative(&mut self, id: NodeId, chain: Chain) -> Result<(), Error> {
-        let node = self.model.node(id);
-        let relevance = self.slot(id).relevance;
-        self.weigh(id)?;
-        let gate = Gate::of(chain, &node.op);
-        let scaled = match node.op {
-            // What a ReLU cut off is no denominator.
-            Op::Conv(c)
-                if c.relu && matches!(gate, Gate::Divide { .. }) && !self.slot(id).weighed =>
-            {
-                return Err(Error::Unsupported {
-                    node: u32::from(id),
-                });
-            }
-            Op::Conv(c) => c.scale != NONE,
-            Op::Input
-            | Op::Linear(_)
-            | Op::Add { .. }
-            | Op::MaxPool(_)
-            | Op::AvgPool
-            | Op::Subsample(_) => false,
-        };
-        if gate != Gate::Open || scaled {
-            let mut step = self.step(Act::Gate, id);
-            if gate.reads() {
-                step.ins[0] = self.activation(id)?;
-            }
-            step.out = self.region(relevance);
-            self.push(step)?;
-        }
-        let threads = self.options.threads.max(1);
-        let [source, skip] = node.inputs;
-        let (scratch, reads) = match node.op {
-            Op::Conv(c) => (conv::gradient_scratch(&c, threads), false),
-            Op::Linear(l) => (linear::gradient_scratch(&l, threads), false),
-            Op::MaxPool(_) => (0, true),
-            Op::AvgPool | Op::Subsample(_) | Op::Input => (0, false),
-            Op::Add { .. } => return self.both(id, [skip, source]),
-        };
-        let mut step = self.step(Act::Relevance, id);
-        if reads {
-            step.ins[0] = self.activation(source)?;
-        }
-        step.ins[1] = self.region(relevance);
-        (step.out, step.accumulate) = self.target(source)?;
-        let scratch = self.scratch(id, scratch)?;
-        step.scratch = self.region(scratch);
-        self.push(step)
-    }
-
-    /// Hands the derivative by a sum to those of its branches that lead to the end; the last one takes the value itself.
-    fn both(&mut self, id: NodeId, branches: [NodeId; 2]) -> Result<(), Error> {
-        let relevance = self.slot(id).relevance;
-        let leads = branches.map(|branch| self.slot(branch).toward);
-        for (i, branch) in branches.into_iter().enumerate().filter(|&(i, _)| leads[i]) {
-            let last = i == 1 || !leads[1];
-            if last && self.slot(branch).relevance == NONE {
-                self.slot(branch).relevance = relevance;
-                continue;
-            }
-            let mut step = self.step(Act::Split, id);
-            step.ins[2] = self.region(relevance);
-            (step.out, step.accumulate) = self.target(branch)?;
-            self.push(step)?;
-        }
-        Ok(())
     }
 }
