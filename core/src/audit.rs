@@ -2,6 +2,9 @@
 //!
 //! For each step `into = out + eps + dead` up to rounding; redistributed relevance is inside `out`. An explanation
 //! conserves when the sum of the map and of all sinks equals the relevance of the explained class.
+//!
+//! What flows in a [`crate::rule::Chain`] is no share of anything: its ledger tells what every step made of it, and says
+//! truthfully that they don't balance.
 
 use crate::backend::Tally;
 use crate::error::{Buffer, Error};

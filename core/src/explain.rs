@@ -4,7 +4,7 @@ use crate::audit::Ledger;
 use crate::backend::Backend;
 use crate::error::{Buffer, Error};
 use crate::op::head::Seed;
-use crate::plan::{Act, Plan};
+use crate::plan::{Act, Plan, Region};
 use crate::rule::{Init, Target};
 
 /// Explains images, batch after batch, with the memory of one batch.
@@ -13,7 +13,9 @@ pub struct Explainer<'p, B> {
     backend: B,
     /// Whether the arena holds the forward pass of the last image.
     ready: bool,
-    /// Whether the arena holds the map of the last explanation.
+    /// Whether the arena holds the results of the last forward pass.
+    forwarded: bool,
+    /// Whether the arena holds the results of the last explanation.
     explained: bool,
 }
 
@@ -24,6 +26,7 @@ impl<'p, B: Backend> Explainer<'p, B> {
             plan,
             backend,
             ready: false,
+            forwarded: false,
             explained: false,
         }
     }
@@ -59,12 +62,12 @@ impl<'p, B: Backend> Explainer<'p, B> {
         if !image.iter().fold(true, |sound, v| sound & v.is_finite()) {
             return Err(Error::NotFinite.into());
         }
-        (self.ready, self.explained) = (false, false);
+        (self.ready, self.forwarded, self.explained) = (false, false, false);
         self.backend.put(self.plan.image(), image)?;
         for step in self.plan.forward_steps() {
             self.backend.step(step, &mut [])?;
         }
-        self.ready = true;
+        (self.ready, self.forwarded) = (true, true);
         Ok(())
     }
 
@@ -119,14 +122,17 @@ impl<'p, B: Backend> Explainer<'p, B> {
         }
         for step in self.plan.relevance_steps() {
             let entries = match (step.act, &mut ledger) {
-                (Act::Seed | Act::Split | Act::Relevance | Act::Collect, Some(ledger)) => {
-                    ledger.next(step.node, step.act)?
-                }
+                (
+                    Act::Seed | Act::Split | Act::Relevance | Act::Collect | Act::Weigh | Act::Gate,
+                    Some(ledger),
+                ) => ledger.next(step.node, step.act)?,
                 (
                     Act::Seed
                     | Act::Split
                     | Act::Relevance
                     | Act::Collect
+                    | Act::Weigh
+                    | Act::Gate
                     | Act::Forward
                     | Act::Recompute
                     | Act::Pack
@@ -165,12 +171,37 @@ impl<'p, B: Backend> Explainer<'p, B> {
     /// Copies the maps of the last explanation, `[images, targets, h, w]`.
     ///
     /// # Errors
-    /// [`Error::Order`] if the last image was not explained, [`Error::Length`] for a buffer of another size.
+    /// [`Error::Order`] if the last image was not explained or the plan ends at a node, [`Error::Length`] for a buffer of
+    /// another size.
     pub fn heat(&mut self, to: &mut [f32]) -> Result<(), B::Error> {
-        if !self.explained {
+        self.result(self.explained, self.plan.heat(), to)
+    }
+
+    /// Copies what the last images left at the node where the plan ends ([`crate::plan::End::Node`]),
+    /// `[images, h, w, c]` of that node's output: after [`Explainer::forward`], and still after [`Explainer::maps`].
+    ///
+    /// # Errors
+    /// [`Error::Order`] without a forward pass before or if the plan ends in a map, [`Error::Length`] for a buffer of
+    /// another size.
+    pub fn end_activation(&mut self, to: &mut [f32]) -> Result<(), B::Error> {
+        self.result(self.forwarded, self.plan.end_activation(), to)
+    }
+
+    /// Copies the relevance that reached the node where the plan ends, `[images, targets, h, w, c]` of that node's output:
+    /// the derivative of the logits by it for [`crate::rule::Composite::gradient`] and [`Init::One`].
+    ///
+    /// # Errors
+    /// [`Error::Order`] if the last image was not explained or the plan ends in a map, [`Error::Length`] for a buffer of
+    /// another size.
+    pub fn end_relevance(&mut self, to: &mut [f32]) -> Result<(), B::Error> {
+        self.result(self.explained, self.plan.end_relevance(), to)
+    }
+
+    fn result(&mut self, there: bool, from: Region, to: &mut [f32]) -> Result<(), B::Error> {
+        if !there || from == Region::EMPTY {
             return Err(Error::Order.into());
         }
-        self.backend.get(self.plan.heat(), to)
+        self.backend.get(from, to)
     }
 
     /// Copies the logits of the last images, `[images, classes]`.

@@ -6,6 +6,19 @@
 //! | z+, eps = 0, dead cells redistributed | the same; where the sum is 0, `w+_ij / sum_i w+_ij`, or uniform | yes |
 //!
 //! Source: ECCV 2024 paper, section "Relevance Splitting"; the reference implementation for the constants.
+//!
+//! [`Chain`] is the other family, derivatives and their relatives: every layer passes `R` back through all its weights,
+//! additions hand it whole to both branches, and what is done besides is elementwise:
+//!
+//! | chain | at a ReLU with output `y` | at a weighted layer or a pool | conserves |
+//! |---|---|---|---|
+//! | gradient | `R [y > 0]` | | no: it is no share of anything |
+//! | guided | `max(R, 0) [y > 0]` | | no |
+//! | deconvolution | `max(R, 0)` | | no |
+//! | duplicated | `R` | `x W^T (R / (y + eps sign(y)))` for input `x`, `y` before the ReLU | no: additions double it |
+//!
+//! Sources: Springenberg et al. 2015 (guided), Zeiler and Fergus 2014 (deconvolution), captum 0.9's `LRP` with its
+//! default rules on torchvision's ResNets (duplicated).
 
 /// What becomes of the relevance of a cell whose z is 0: all its positively weighted inputs are 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +81,8 @@ pub enum Share {
     Half,
     /// In proportion to absolute values, 0/0 = 1/2.
     Ratio,
+    /// All to each of both: a derivative.
+    Both,
 }
 
 impl Split {
@@ -91,10 +106,10 @@ impl Split {
     }
 }
 
-/// One rule for each kind of layer.
+/// One rule for each kind of layer: relevance that is shared out among a layer's inputs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Composite {
+pub struct Rules {
     /// Convolutions. The first one sees ones instead of the image, so pixel values never enter the last step.
     pub conv: Rule,
     /// Fully connected layers.
@@ -107,8 +122,42 @@ pub struct Composite {
     pub split: Split,
 }
 
+/// What flows back through all weights and whole into both branches of an addition. BatchNorm multiplies by its scale, a
+/// max pool passes it to the first maximum of a window, a global average in even parts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Chain {
+    /// The derivative of the explained logit, 0 where a ReLU's output is 0.
+    Gradient,
+    /// The same, with what is negative cut off at every ReLU.
+    Guided,
+    /// Cut off in the same way, but passed on whether the ReLU was active or not.
+    Deconvolution,
+    /// LRP-epsilon that knows nothing of additions, so that both branches get all of the relevance.
+    ///
+    /// Every value that a weighted layer or a pool reads gets `x` times the sum of what its readers send back: what an
+    /// identity skip sends is multiplied by it as well. The bias and BatchNorm's shift count in the denominators, and the
+    /// image's pixels in the last step. Start with [`Init::Logit`].
+    Duplicated {
+        /// Added to every denominator, with its sign; 0 counts as positive.
+        eps: f32,
+    },
+}
+
+/// How relevance is propagated.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Composite {
+    /// Shared out layer by layer.
+    Rules(Rules),
+    /// Through all weights, as a derivative.
+    Chain(Chain),
+}
+
 /// eps of the reference implementation.
 pub const REFERENCE_EPS: f32 = 1e-5;
+/// eps of captum's epsilon rule.
+pub const CAPTUM_EPS: f32 = 1e-9;
 
 impl Composite {
     /// Conserving to rounding: winner-take-all pool, eps only where z vanishes, dead cells redistributed.
@@ -118,13 +167,13 @@ impl Composite {
             eps: 0.0,
             dead: Dead::Redistribute,
         };
-        Self {
+        Self::Rules(Rules {
             conv: rule,
             linear: rule,
             pool: PoolRule::Winner,
             average_eps: 0.0,
             split,
-        }
+        })
     }
 
     /// The reference implementation, leaks included (0/0 splits are halved instead of NaN).
@@ -134,12 +183,45 @@ impl Composite {
             eps: REFERENCE_EPS,
             dead: Dead::Sink,
         };
-        Self {
+        Self::Rules(Rules {
             conv: rule,
             linear: rule,
             pool: PoolRule::StrideAverage,
             average_eps: REFERENCE_EPS,
             split,
+        })
+    }
+
+    /// The derivative of the explained logit. Start with [`Init::One`].
+    #[must_use]
+    pub const fn gradient() -> Self {
+        Self::Chain(Chain::Gradient)
+    }
+
+    /// Guided backpropagation. Start with [`Init::One`].
+    #[must_use]
+    pub const fn guided() -> Self {
+        Self::Chain(Chain::Guided)
+    }
+
+    /// The deconvolution of a network. Start with [`Init::One`].
+    #[must_use]
+    pub const fn deconvolution() -> Self {
+        Self::Chain(Chain::Deconvolution)
+    }
+
+    /// LRP-epsilon without splitting, as captum's `LRP` gives it with [`CAPTUM_EPS`]. Start with [`Init::Logit`].
+    #[must_use]
+    pub const fn duplicated(eps: f32) -> Self {
+        Self::Chain(Chain::Duplicated { eps })
+    }
+
+    /// How an addition with this kind of skip is split.
+    #[must_use]
+    pub const fn share(&self, skip: crate::graph::Skip) -> Share {
+        match self {
+            Self::Rules(rules) => rules.split.share(skip),
+            Self::Chain(_) => Share::Both,
         }
     }
 }

@@ -7,7 +7,7 @@ use elucid_core::error::Buffer;
 use elucid_core::explain::Explainer;
 use elucid_core::graph::Op;
 use elucid_core::par::{Pool, Serial};
-use elucid_core::plan::{Memory, Options, Plan, Slot, Step, Value, Workspace};
+use elucid_core::plan::{End, Memory, Options, Plan, Slot, Step, Value, Workspace};
 use elucid_core::rule::{Composite, Split};
 use elucid_core::simd::Isa;
 use elucid_core::{Error, Model, Shape};
@@ -149,6 +149,8 @@ pub struct Engine<'m> {
 pub struct Method {
     /// Rules; `None` for a forward pass only.
     pub composite: Option<Composite>,
+    /// Where relevance ends.
+    pub end: End,
     /// What is kept for the way back.
     pub memory: Memory,
     /// Whether that lies in half precision.
@@ -165,6 +167,7 @@ impl Method {
     pub const fn new(composite: Option<Composite>) -> Self {
         Self {
             composite,
+            end: End::Map,
             memory: Memory::Block,
             half: false,
             images: 1,
@@ -177,6 +180,7 @@ impl Method {
     pub const fn options(&self, image: Shape) -> Options {
         let Self {
             composite,
+            end,
             memory,
             half,
             images,
@@ -185,6 +189,7 @@ impl Method {
         Options {
             images,
             targets,
+            end,
             memory,
             half,
             ..Options::new(image, composite)

@@ -46,6 +46,8 @@ pub fn exercise(bytes: &[u8]) -> Result<(), Error> {
         Some(Composite::exact(Split::Ratio)),
         Some(Composite::exact(Split::ProjectionHalf)),
         Some(Composite::paper(Split::Half)),
+        Some(Composite::guided()),
+        Some(Composite::duplicated(0.0)),
     ];
     let mut memory = PlanMemory::new(&model);
     for (h, w) in IMAGES {

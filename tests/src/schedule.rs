@@ -1,6 +1,6 @@
 //! What must hold of every schedule, whatever network and options it was made for.
 
-use elucid_core::plan::{Act, Plan, Region, Value};
+use elucid_core::plan::{Act, End, Plan, Region, Value};
 
 /// Panics unless values that are alive together lie apart, steps touch nothing but living values and read nothing before it
 /// is written, and the results survive.
@@ -52,8 +52,9 @@ pub fn check(plan: &Plan<'_>, what: &str) {
                 "{what}: step {now} reads {region:?} too early"
             );
         }
+        let changes = step.accumulate || matches!(step.act, Act::Weigh | Act::Gate);
         assert!(
-            !step.accumulate || written.contains(&step.out),
+            !changes || written.contains(&step.out),
             "{what}: step {now} adds to nothing"
         );
         // What is written here ends whatever lay there before.
@@ -69,24 +70,37 @@ pub fn check(plan: &Plan<'_>, what: &str) {
         written.contains(&plan.logits()),
         "{what}: the logits don't survive"
     );
-    if plan.options().composite.is_some() {
-        let options = plan.options();
-        assert_eq!(
-            plan.heat().len as usize,
-            options.image.pixels() * options.maps()
-        );
-        assert!(
-            written.contains(&plan.heat()),
-            "{what}: the map doesn't survive"
-        );
+    let options = plan.options();
+    let ends = [plan.end_activation(), plan.end_relevance()];
+    let survives = |region: Region| region == Region::EMPTY || written.contains(&region);
+    assert!(
+        survives(plan.heat()) && ends.into_iter().all(survives),
+        "{what}: a result doesn't survive"
+    );
+    let [activation, relevance] = ends.map(|r| r.len as usize);
+    let explains = usize::from(options.composite.is_some());
+    match options.end {
+        End::Map => {
+            let cells = explains * options.image.pixels() * options.maps();
+            assert_eq!((activation, relevance), (0, 0));
+            assert_eq!(plan.heat().len as usize, cells);
+        }
+        End::Node(_) => {
+            assert!(activation > 0 && plan.heat() == Region::EMPTY);
+            assert_eq!(relevance, explains * activation * options.targets);
+        }
+    }
+    if options.composite.is_some() {
         assert_eq!(
             plan.relevance_steps().first().map(|s| s.act),
             Some(Act::Seed)
         );
-        let last = plan.relevance_steps().last().unwrap();
-        assert!(matches!(last.act, Act::Collect | Act::Relevance) && last.out == plan.heat());
+        if options.end == End::Map {
+            let last = plan.relevance_steps().last().unwrap();
+            assert!(matches!(last.act, Act::Collect | Act::Relevance) && last.out == plan.heat());
+        }
     } else {
-        assert!(plan.relevance_steps().is_empty() && plan.heat() == Region::EMPTY);
+        assert!(plan.relevance_steps().is_empty());
     }
     assert!(
         plan.forward_steps()

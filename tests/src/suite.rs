@@ -152,13 +152,18 @@ pub struct Drawn {
 impl Drawn {
     /// The reference's explanation.
     pub fn reference(&self, run: &Run) -> Trace {
+        self.reference_of(&self.image.to_nchw(), run)
+    }
+
+    /// The same for another image, `[1, 3, H, W]`.
+    pub fn reference_of(&self, image: &Tensor, run: &Run) -> Trace {
         let target = match run.target {
             Target::Predicted => None,
             Target::Class(index) => Some(index as usize),
             Target::Rank(_) => unreachable!("no case asks for a rank"),
         };
         let rules = Rules::new(run.preset, run.split);
-        ResNet::new(&self.weights, self.architecture).explain(&self.image.to_nchw(), &rules, target)
+        ResNet::new(&self.weights, self.architecture).explain(image, &rules, target)
     }
 }
 

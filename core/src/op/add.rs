@@ -1,7 +1,7 @@
 //! Residual addition, and relevance splitting where it is undone.
 //!
 //! Splitting (paper, eq. for `R_s`, `R_m`): `R_m = R |m| / (|m| + |s|)`, `R_s = R - R_m`, or half and half. Where both
-//! branches are 0 the reference gives NaN; here each gets half.
+//! branches are 0 the reference gives NaN; here each gets half. Derivatives aren't split: each branch gets all.
 
 use core::ops::Range;
 
@@ -122,6 +122,11 @@ impl<const ADD: bool> Task for Splitting<'_, ADD> {
                     *r = residual;
                 }
             }
+            Share::Both => {
+                for (&mut r, skip) in self.r.iter_mut().zip(self.skip) {
+                    *skip = if ADD { *skip } else { 0.0 } + r;
+                }
+            }
         }
     }
 }
@@ -151,6 +156,13 @@ mod tests {
             if share == Share::Ratio {
                 assert_eq!((r[2], skip[2], r[3], r[4]), (1.5, 1.5, 0.0, 5.0));
             }
+        }
+        let (mut r, mut skip) = (before, [1.0; 5]);
+        for (accumulate, more) in [(false, 0.0), (true, 1.0)] {
+            let parts = (&mut r[..], &mut skip[..]);
+            split(&cx, Share::Both, (&[], &[]), (1, 0..1), accumulate, parts);
+            assert_eq!(r, before);
+            assert_eq!(skip, before.map(|r| r + more * r));
         }
     }
 }

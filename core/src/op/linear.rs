@@ -57,3 +57,21 @@ pub fn relevance(
 ) -> Sinks {
     conv::relevance(cx, &l.as_conv(), shapes(l), (a, r), (w, rule), how, out)
 }
+
+/// Floats of scratch that [`gradient`] needs.
+#[must_use]
+pub fn gradient_scratch(l: &Linear, threads: usize) -> usize {
+    conv::gradient_scratch(&l.as_conv(), threads)
+}
+
+/// `W^T s`, `[co] -> [ci]`, written or added to `out`.
+pub fn gradient(
+    cx: &Context<'_>,
+    l: &Linear,
+    s: &[f32],
+    w: Weights<'_>,
+    accumulate: bool,
+    out: (&mut [f32], &mut [f32]),
+) {
+    conv::gradient(cx, &l.as_conv(), shapes(l), s, w, accumulate, out);
+}

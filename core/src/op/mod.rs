@@ -5,6 +5,7 @@
 
 pub mod add;
 pub mod conv;
+pub mod gate;
 pub mod half;
 pub mod head;
 pub mod linear;

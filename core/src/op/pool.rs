@@ -231,6 +231,40 @@ pub fn average_relevance(
     })
 }
 
+/// Derivative of a global average: `R / (h w)` for every pixel, `[c] -> [h, w, c]`, written or added to `out`.
+pub fn average_gradient(
+    cx: &Context<'_>,
+    input: Shape,
+    r: &[f32],
+    accumulate: bool,
+    out: &mut [f32],
+) {
+    if !accumulate {
+        out.fill(0.0);
+    }
+    cx.isa.run(Evenly { input, r, out });
+}
+
+struct Evenly<'a> {
+    input: Shape,
+    r: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl Task for Evenly<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) {
+        let count = self.input.pixels() as f32;
+        for pixel in self.out.chunks_exact_mut(self.r.len().max(1)) {
+            for (out, &r) in pixel.iter_mut().zip(self.r) {
+                *out += r / count;
+            }
+        }
+    }
+}
+
 struct Averaged<'a> {
     input: Shape,
     a: &'a [f32],

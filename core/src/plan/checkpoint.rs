@@ -3,8 +3,9 @@
 use crate::error::Error;
 use crate::graph::{NONE, Node, NodeId, Op};
 use crate::model::Model;
+use crate::op::gate::Gate;
 use crate::plan::{Memory, Options, Slot};
-use crate::rule::Share;
+use crate::rule::{Chain, Composite, Share};
 use crate::shape::Shape;
 
 /// Shapes of all nodes for this image.
@@ -36,7 +37,7 @@ pub fn infer(model: &Model<'_>, options: &Options, slots: &mut [Slot]) -> Result
 /// How an addition is split, if it is one and relevance is wanted.
 pub fn share(options: &Options, op: &Op) -> Option<Share> {
     match (op, options.composite) {
-        (Op::Add { skip, .. }, Some(composite)) => Some(composite.split.share(*skip)),
+        (Op::Add { skip, .. }, Some(composite)) => Some(composite.share(*skip)),
         _ => None,
     }
 }
@@ -84,25 +85,68 @@ pub fn reads_image(model: &Model<'_>, input: NodeId) -> bool {
     input != NONE && model.node(input).op == Op::Input
 }
 
+/// Whether the way back through a node reads the activations of its inputs, and its own.
+fn reads(model: &Model<'_>, options: &Options, node: &Node, slot: &Slot) -> (bool, bool) {
+    match options.composite {
+        None => (false, false),
+        Some(Composite::Rules(_)) => {
+            let inputs = match node.op {
+                Op::Conv(_) | Op::Linear(_) => !reads_image(model, node.inputs[0]),
+                Op::MaxPool(_) | Op::AvgPool => true,
+                Op::Add { .. } => share(options, &node.op) == Some(Share::Ratio),
+                Op::Input | Op::Subsample(_) => false,
+            };
+            (inputs, false)
+        }
+        Some(Composite::Chain(chain)) => {
+            let pool = matches!(node.op, Op::MaxPool(_));
+            (pool, slot.weighed || Gate::of(chain, &node.op).reads())
+        }
+    }
+}
+
+/// Whether the value that a node reads is a module's input to captum's LRP, which multiplies relevance by such values.
+fn weighs(options: &Options, op: &Op) -> bool {
+    let duplicated = matches!(
+        options.composite,
+        Some(Composite::Chain(Chain::Duplicated { .. }))
+    );
+    duplicated
+        && match op {
+            Op::Conv(_) | Op::Linear(_) | Op::MaxPool(_) | Op::AvgPool => true,
+            Op::Input | Op::Add { .. } | Op::Subsample(_) => false,
+        }
+}
+
 /// Marks what the backward pass reads, what later blocks and stages read, and which convolutions end in an addition.
 pub fn mark(model: &Model<'_>, options: &Options, slots: &mut [Slot]) {
+    let end = usize::from(options.end.node());
+    for id in 0..slots.len() {
+        let inputs = model.node(id as NodeId).inputs.into_iter();
+        let mut inputs = inputs.filter(|&i| i != NONE);
+        slots[id].toward = id == end || inputs.any(|i| slots[usize::from(i)].toward);
+    }
+    let chain = matches!(options.composite, Some(Composite::Chain(_)));
     for id in (0..slots.len()).rev() {
         let node = model.node(id as NodeId);
-        // A value that is read on the way back may have to be computed again, from its inputs.
-        let again = slots[id].needed;
-        let reads = match node.op {
-            Op::Conv(_) | Op::Linear(_) => !reads_image(model, node.inputs[0]),
-            Op::MaxPool(_) | Op::AvgPool => true,
-            Op::Add { .. } => share(options, &node.op) == Some(Share::Ratio),
-            Op::Input | Op::Subsample(_) => false,
+        let passes = id > end && slots[id].toward;
+        let (inputs, own) = if passes {
+            reads(model, options, &node, &slots[id])
+        } else {
+            (false, false)
         };
+        slots[id].needed |= own;
+        // A value that is read on the way back may have to be computed again, from its inputs. What a block leaves to the
+        // next is kept, or computed together with all the others of its stage, whatever is marked here.
+        let again = slots[id].needed && !(chain && slots[id].crosses);
         for input in node.inputs.into_iter().filter(|&i| i != NONE) {
             let source = model.node(input);
             let slot = &mut slots[usize::from(input)];
             slot.uses += 1;
-            slot.needed |= options.composite.is_some() && (reads || again);
+            slot.needed |= inputs || again;
             slot.crosses |= source.segment < node.segment;
             slot.crosses_stage |= source.stage < node.stage;
+            slot.weighed |= weighs(options, &node.op);
         }
     }
     let kept = Kept::new(model, options.memory);
@@ -111,6 +155,7 @@ pub fn mark(model: &Model<'_>, options: &Options, slots: &mut [Slot]) {
         let slot = &mut slots[id];
         slot.half = options.half
             && node.op != Op::Input
+            && id != end
             && node.segment < kept.last
             && (kept.keeps(&node, slot) || slot.needed && slot.crosses);
         let (Op::Add { .. }, [residual, skip]) = (node.op, node.inputs) else {
@@ -121,6 +166,7 @@ pub fn mark(model: &Model<'_>, options: &Options, slots: &mut [Slot]) {
         let plain = matches!(branch.op, Op::Conv(c) if !c.relu)
             && branch.segment == node.segment
             && skip != residual
+            && usize::from(residual) != end
             && skip != branch.inputs[0];
         let slot = &mut slots[usize::from(residual)];
         // Its value is not kept, or not wanted on the way back.

@@ -1,12 +1,14 @@
 //! From a graph to a flat schedule over one arena.
 //!
 //! [`Plan::new`] walks the model once forwards and once backwards and emits [`Step`]s: forward, recompute, seed, split,
-//! relevance, collect, and pack and unpack for what is put by in half precision. Every tensor of every step is a [`Value`] with a birth and a death; the arena places values so
+//! relevance, collect, weigh and gate for derivatives, and pack and unpack for what is put by in half precision. Every tensor of every step is a [`Value`] with a birth and a death; the arena places values so
 //! that those alive together don't overlap. Backends execute the steps and know nothing of order or lifetimes; only this
 //! module knows in which order relevance flows.
 
 mod arena;
 mod checkpoint;
+mod derivative;
+mod options;
 mod schedule;
 
 use crate::error::{Buffer, Error};
@@ -14,6 +16,8 @@ use crate::graph::{NONE, NodeId};
 use crate::model::Model;
 use crate::rule::Composite;
 use crate::shape::Shape;
+
+pub use options::{End, Memory, Options};
 
 /// What a step does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +35,11 @@ pub enum Act {
     Relevance,
     /// The relevance of the image is summed over its channels.
     Collect,
+    /// The relevance of a node's output is multiplied by that output.
+    Weigh,
+    /// The relevance of a node's output goes through its ReLU and BatchNorm, or what stands for them in a
+    /// [`crate::rule::Chain`].
+    Gate,
     /// An activation is put by in half precision.
     Pack,
     /// The same activation is taken out again.
@@ -70,9 +79,12 @@ impl Region {
 /// | forward, recompute | inputs; for a convolution that ends a block, the skip branch second | output |
 /// | seed | logits | relevance of the logits |
 /// | split | residual branch, skip branch (empty unless split in proportion), relevance (keeps the residual share) | relevance of the skip branch |
+/// | split of a derivative | nothing, nothing, relevance (stays) | relevance of the other branch |
 /// | relevance | input activation, relevance of the output | relevance of the input |
-/// | relevance of a convolution of the image | nothing, relevance of the output | heat `[h, w]` |
+/// | relevance of a convolution of the image by rules | nothing, relevance of the output | heat `[h, w]` |
+/// | relevance in a derivative | input activation (of max pools only), relevance of the output | relevance of the input |
 /// | collect | relevance of the image | heat `[h, w]` |
+/// | weigh, gate | output activation, if it is read | relevance of the output, changed in place |
 /// | pack, unpack | the activation in single, in half precision | the same in half, in single precision |
 ///
 /// A batch lies image by image, and the maps of one image lie target by target: map `image * targets + target` of every
@@ -195,6 +207,10 @@ pub struct Slot {
     packed: u16,
     /// Whether its forward pass happens inside the addition that follows.
     fused: bool,
+    /// Whether relevance that passes here gets to the end.
+    toward: bool,
+    /// Whether its relevance is multiplied by its activation.
+    weighed: bool,
 }
 
 impl Slot {
@@ -210,71 +226,9 @@ impl Slot {
         half: false,
         packed: NONE,
         fused: false,
+        toward: false,
+        weighed: false,
     };
-}
-
-/// What is kept for the way back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Memory {
-    /// Every activation: fastest.
-    Keep,
-    /// The inputs of blocks; the inside of a block is computed again when relevance reaches it.
-    #[default]
-    Block,
-    /// The inputs of stages; when relevance reaches a stage, the inputs of its blocks are computed again, and then block by
-    /// block their insides: least memory, at the price of almost two more forward passes than [`Memory::Keep`].
-    Stage,
-}
-
-impl Memory {
-    /// All modes with their names on the command line.
-    pub const ALL: [(Memory, &'static str); 3] = [
-        (Memory::Keep, "keep"),
-        (Memory::Block, "block"),
-        (Memory::Stage, "stage"),
-    ];
-}
-
-/// What a schedule is made for.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Options {
-    /// Size of one image.
-    pub image: Shape,
-    /// Images of a batch.
-    pub images: usize,
-    /// Classes explained of each image in one call.
-    pub targets: usize,
-    /// Rules; `None` plans a forward pass only.
-    pub composite: Option<Composite>,
-    /// What is kept for the way back.
-    pub memory: Memory,
-    /// Whether what is kept lies in half precision: half the memory, and a map that differs by the rounding of 11 bits.
-    pub half: bool,
-    /// Threads that will work on it.
-    pub threads: usize,
-}
-
-impl Options {
-    /// One class of one image on one thread, block checkpoints in single precision.
-    #[must_use]
-    pub const fn new(image: Shape, composite: Option<Composite>) -> Self {
-        Self {
-            image,
-            images: 1,
-            targets: 1,
-            composite,
-            memory: Memory::Block,
-            half: false,
-            threads: 1,
-        }
-    }
-
-    /// Maps of one call: images times targets.
-    #[must_use]
-    pub const fn maps(&self) -> usize {
-        self.images.saturating_mul(self.targets)
-    }
 }
 
 /// Buffers that a plan is made in; [`Workspace::capacity`] says how large.
@@ -310,6 +264,8 @@ pub struct Plan<'w> {
     zero: Region,
     logits: Region,
     heat: Region,
+    end_activation: Region,
+    end_relevance: Region,
 }
 
 impl<'w> Plan<'w> {
@@ -317,7 +273,8 @@ impl<'w> Plan<'w> {
     ///
     /// # Errors
     /// [`Error::Shape`] if the image doesn't fit the network, [`Error::Capacity`] if a buffer is too small,
-    /// [`Error::Unsupported`] for a graph in which relevance can't flow.
+    /// [`Error::Unsupported`] for a graph in which relevance can't flow, or an end that doesn't exist or that relevance
+    /// doesn't reach.
     pub fn new(
         model: &Model<'_>,
         options: &Options,
@@ -344,6 +301,13 @@ impl<'w> Plan<'w> {
             need: nodes as u64,
             have,
         })?;
+        let end = options.end.node();
+        let at_image = options.end == End::Node(0);
+        let by_rules = matches!(options.composite, Some(Composite::Rules(_)));
+        if usize::from(end) >= nodes || at_image && by_rules {
+            let node = u32::from(end);
+            return Err(Error::Unsupported { node });
+        }
         checkpoint::infer(model, options, slots)?;
         checkpoint::mark(model, options, slots);
         let marks = schedule::emit(model, options, slots, values, steps)?;
@@ -377,6 +341,8 @@ impl<'w> Plan<'w> {
             zero: of(marks.zero),
             logits: of(marks.logits),
             heat: of(marks.heat),
+            end_activation: of(marks.end_activation),
+            end_relevance: of(marks.end_relevance),
             steps,
             values,
         })
@@ -442,9 +408,23 @@ impl<'w> Plan<'w> {
         self.logits
     }
 
-    /// Where the maps are in the end, `[images, targets, h, w]`; empty for a forward plan.
+    /// Where the maps are in the end, `[images, targets, h, w]`; empty for a forward plan and for one that ends at a node.
     #[must_use]
     pub fn heat(&self) -> Region {
         self.heat
+    }
+
+    /// Where the activation of the node at [`End::Node`] is after the forward pass, `[images, h, w, c]`; empty for
+    /// [`End::Map`].
+    #[must_use]
+    pub fn end_activation(&self) -> Region {
+        self.end_activation
+    }
+
+    /// Where the relevance of the node at [`End::Node`] is in the end, `[images, targets, h, w, c]`; empty for
+    /// [`End::Map`] and for a forward plan.
+    #[must_use]
+    pub fn end_relevance(&self) -> Region {
+        self.end_relevance
     }
 }

@@ -5,8 +5,8 @@ use crate::graph::{NONE, Node, NodeId, Op};
 use crate::model::Model;
 use crate::op::{conv, linear};
 use crate::plan::checkpoint::{Kept, input_shape, reads_image, share};
-use crate::plan::{Act, Content, Options, Region, Slot, Step, Value};
-use crate::rule::Share;
+use crate::plan::{Act, Content, End, Options, Region, Slot, Step, Value};
+use crate::rule::{Composite, Share};
 
 /// What was emitted.
 pub struct Marks {
@@ -17,12 +17,14 @@ pub struct Marks {
     pub zero: u16,
     pub logits: u16,
     pub heat: u16,
+    pub end_activation: u16,
+    pub end_relevance: u16,
 }
 
-struct Scheduler<'s, 'm> {
-    model: &'s Model<'m>,
-    options: &'s Options,
-    slots: &'s mut [Slot],
+pub(super) struct Scheduler<'s, 'm> {
+    pub(super) model: &'s Model<'m>,
+    pub(super) options: &'s Options,
+    pub(super) slots: &'s mut [Slot],
     values: &'s mut [Value],
     steps: &'s mut [Step],
     value_count: usize,
@@ -65,10 +67,16 @@ pub fn emit(
     }
     let logits = s.slots[usize::from(last)].value;
     s.outlives(logits);
+    let (mut end_activation, mut end_relevance) = (NONE, NONE);
+    if let End::Node(end) = options.end {
+        end_activation = s.slot(end).value;
+        s.outlives(end_activation);
+    }
     let forward = s.step_count;
     if options.composite.is_some() {
         s.put_by();
         s.backward(last)?;
+        end_relevance = s.end()?;
     }
     Ok(Marks {
         values: s.value_count,
@@ -78,11 +86,13 @@ pub fn emit(
         zero,
         logits,
         heat: s.heat,
+        end_activation,
+        end_relevance,
     })
 }
 
 impl Scheduler<'_, '_> {
-    fn slot(&mut self, id: NodeId) -> &mut Slot {
+    pub(super) fn slot(&mut self, id: NodeId) -> &mut Slot {
         &mut self.slots[usize::from(id)]
     }
 
@@ -103,7 +113,7 @@ impl Scheduler<'_, '_> {
     }
 
     /// The region of a node's activation, for now its value; taken out of half precision first where it is put by.
-    fn activation(&mut self, id: NodeId) -> Result<Region, Error> {
+    pub(super) fn activation(&mut self, id: NodeId) -> Result<Region, Error> {
         let slot = *self.slot(id);
         if slot.value == NONE && slot.packed != NONE {
             let mut step = self.step(Act::Unpack, id);
@@ -166,7 +176,7 @@ impl Scheduler<'_, '_> {
     }
 
     /// Working memory of the next step, or [`NONE`] if it needs none.
-    fn scratch(&mut self, node: NodeId, elements: usize) -> Result<u16, Error> {
+    pub(super) fn scratch(&mut self, node: NodeId, elements: usize) -> Result<u16, Error> {
         match elements {
             0 => Ok(NONE),
             _ => self.value(Content::Scratch, node, elements),
@@ -178,7 +188,7 @@ impl Scheduler<'_, '_> {
     }
 
     /// A region that stands for a value until the arena is placed.
-    fn region(&self, value: u16) -> Region {
+    pub(super) fn region(&self, value: u16) -> Region {
         match self.values.get(usize::from(value)) {
             Some(v) if value != NONE && v.region.len > 0 => Region {
                 start: u32::from(value),
@@ -188,7 +198,7 @@ impl Scheduler<'_, '_> {
         }
     }
 
-    fn push(&mut self, step: Step) -> Result<(), Error> {
+    pub(super) fn push(&mut self, step: Step) -> Result<(), Error> {
         let (now, have) = (self.step_count, self.steps.len() as u64);
         *self.steps.get_mut(now).ok_or(Error::Capacity {
             buffer: Buffer::Steps,
@@ -221,7 +231,7 @@ impl Scheduler<'_, '_> {
         Ok(value)
     }
 
-    fn step(&self, act: Act, node: NodeId) -> Step {
+    pub(super) fn step(&self, act: Act, node: NodeId) -> Step {
         let shapes = [
             input_shape(self.model, self.slots, node),
             self.slots[usize::from(node)].shape,
@@ -268,7 +278,7 @@ impl Scheduler<'_, '_> {
     }
 
     /// The value that takes relevance of `node`'s output, and whether it holds some already.
-    fn target(&mut self, node: NodeId) -> Result<(Region, bool), Error> {
+    pub(super) fn target(&mut self, node: NodeId) -> Result<(Region, bool), Error> {
         let Slot {
             relevance, shape, ..
         } = *self.slot(node);
@@ -298,7 +308,7 @@ impl Scheduler<'_, '_> {
         (seed.out, _) = self.target(last)?;
         self.push(seed)?;
         let (mut segment, mut stage) = (u16::MAX, u8::MAX);
-        for id in (1..=last).rev() {
+        for id in (self.options.end.node() + 1..=last).rev() {
             let node = self.model.node(id);
             if node.stage != stage {
                 stage = node.stage;
@@ -312,28 +322,55 @@ impl Scheduler<'_, '_> {
                     self.recompute(segment)?;
                 }
             }
-            if self.slot(id).relevance != NONE {
-                self.relevance(id)?;
+            let slot = *self.slot(id);
+            if slot.relevance != NONE && slot.toward {
+                match self.options.composite {
+                    Some(Composite::Chain(chain)) => self.derivative(id, chain)?,
+                    Some(Composite::Rules(_)) | None => self.relevance(id)?,
+                }
             }
         }
-        let image = self.slot(0).relevance;
-        if image != NONE {
+        Ok(())
+    }
+
+    /// The last steps; the value of the relevance at the end, if that is a node.
+    fn end(&mut self) -> Result<u16, Error> {
+        let (end, summed) = match self.options.end {
+            End::Map => (0, true),
+            End::Node(end) => (end, false),
+        };
+        let relevance = self.slot(end).relevance;
+        if relevance != NONE {
+            self.weigh(end)?;
+        }
+        if !summed && relevance != NONE {
+            self.outlives(relevance);
+            return Ok(relevance);
+        }
+        if relevance != NONE {
             let mut collect = self.step(Act::Collect, 0);
-            collect.ins[0] = self.region(image);
+            collect.ins[0] = self.region(relevance);
             (collect.out, collect.accumulate) = self.map()?;
             self.push(collect)?;
         }
         if self.heat == NONE {
-            return Err(Error::Unsupported { node: 0 });
+            return Err(Error::Unsupported {
+                node: u32::from(end),
+            });
         }
-        Ok(())
+        Ok(NONE)
     }
 
     /// Whether relevance has come to one of these nodes.
     fn reached(&self, of: impl Fn(&Node) -> bool) -> bool {
         let nodes = (0..self.model.node_count()).map(|id| self.model.node(id));
         let mut all = nodes.zip(self.slots.iter());
-        all.any(|(node, slot)| slot.relevance != NONE && of(&node))
+        all.any(|(node, slot)| slot.relevance != NONE && slot.toward && of(&node))
+    }
+
+    /// Whether this node's activation is a result, and so there all the time.
+    fn stays(&self, id: NodeId) -> bool {
+        self.options.end == End::Node(id)
     }
 
     /// Computes the inputs of a stage's blocks again, up to block `last`.
@@ -341,7 +378,7 @@ impl Scheduler<'_, '_> {
         for id in 1..self.model.node_count() {
             let (slot, node) = (*self.slot(id), self.model.node(id));
             let inside = node.stage == stage && node.segment < last;
-            if inside && !slot.fused && !slot.crosses_stage {
+            if inside && !slot.fused && !slot.crosses_stage && !self.stays(id) {
                 self.forward(id, Act::Recompute, true)?;
                 if slot.crosses {
                     self.pack(id)?;
@@ -356,7 +393,8 @@ impl Scheduler<'_, '_> {
     fn recompute(&mut self, segment: u16) -> Result<(), Error> {
         for id in 1..self.model.node_count() {
             let slot = *self.slot(id);
-            if self.model.node(id).segment == segment && slot.needed && !slot.crosses {
+            let inside = self.model.node(id).segment == segment;
+            if inside && slot.needed && !slot.crosses && !self.stays(id) {
                 self.forward(id, Act::Recompute, false)?;
             }
         }

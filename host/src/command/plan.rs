@@ -5,6 +5,7 @@ use clap::Args;
 use elucid_core::Model;
 use elucid_core::graph::{NONE, Op};
 use elucid_core::plan::{Act, Content, Options, Plan, Region, Step, Value};
+use elucid_core::rule::Composite;
 
 use super::prediction::{self, OnDevice};
 use super::say::say;
@@ -63,19 +64,24 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// Floating-point operations of a step: relevance of a weighted layer is two products, of which the maps of one image
-/// share the first; the convolution of the image has its input channels summed before.
+/// share the first; the convolution of the image has its input channels summed before. A derivative is one product.
 pub(super) fn flops(model: &Model<'_>, plan: &Plan<'_>, step: &Step) -> u64 {
     let op = model.node(step.node).op;
     let once = op.flops(step.shapes[0], step.shapes[1]);
     let options = plan.options();
     let (images, maps) = (options.images as u64, options.maps() as u64);
+    let shared = match options.composite {
+        Some(Composite::Chain(_)) => 0,
+        Some(Composite::Rules(_)) | None => images,
+    };
     match (step.act, op) {
-        (Act::Relevance, Op::Conv(c)) if step.ins[0] == Region::EMPTY => {
+        (Act::Relevance, Op::Conv(c)) if shared > 0 && step.ins[0] == Region::EMPTY => {
             once / u64::from(c.ci) * maps
         }
-        (Act::Relevance, Op::Conv(_) | Op::Linear(_)) => once * (images + maps),
+        (Act::Relevance, Op::Conv(_) | Op::Linear(_)) => once * (shared + maps),
         (Act::Forward | Act::Recompute, _) => once * images,
         (Act::Relevance | Act::Split | Act::Collect, _) => once * maps,
+        (Act::Weigh | Act::Gate, _) => step.shapes[1].elements() as u64 * maps,
         (Act::Seed | Act::Pack | Act::Unpack, _) => 0,
     }
 }
@@ -111,6 +117,8 @@ pub(super) const fn act(step: &Step) -> &'static str {
         Act::Split => "split",
         Act::Relevance => "relevance",
         Act::Collect => "collect",
+        Act::Weigh => "weigh",
+        Act::Gate => "gate",
         Act::Pack => "pack",
         Act::Unpack => "unpack",
     }

@@ -10,6 +10,7 @@ use clap::Args;
 use elucid_core::Model;
 use elucid_core::graph::{NONE, Op, TensorId};
 use elucid_core::plan::{Act, Plan, Region, Step};
+use elucid_core::rule::Composite;
 use elucid_core::view::Weights;
 
 use super::plan::{act, batch, flops, node_name};
@@ -302,12 +303,17 @@ fn weight_bytes(model: &Model<'_>, plan: &Plan<'_>, step: &Step) -> u64 {
     };
     let options = plan.options();
     let (images, maps) = (options.images as u64, options.maps() as u64);
+    let shared = match options.composite {
+        Some(Composite::Chain(_)) => 0,
+        Some(Composite::Rules(_)) | None => images,
+    };
     match step.act {
         Act::Forward | Act::Recompute => weights + vectors,
         // The convolution of the image works on sums of its weights.
         Act::Relevance if step.ins[0] == Region::EMPTY => weights * maps,
-        Act::Relevance => weights * (images + maps),
-        Act::Seed | Act::Split | Act::Collect | Act::Pack | Act::Unpack => 0,
+        Act::Relevance => weights * (shared + maps),
+        Act::Gate => vectors * maps,
+        Act::Seed | Act::Weigh | Act::Split | Act::Collect | Act::Pack | Act::Unpack => 0,
     }
 }
 
@@ -317,7 +323,7 @@ mod tests {
     use crate::engine::PlanMemory;
     use crate::synthetic;
     use elucid_core::plan::Options;
-    use elucid_core::rule::{Composite, Split};
+    use elucid_core::rule::Split;
 
     fn explain_seconds(device: &str, share: f64) -> (f64, f64) {
         let bytes = synthetic::imagenet(18, true).unwrap();

@@ -2,7 +2,8 @@
 //!
 //! Forward: `y = relu?(conv(x, w) * scale + shift + skip)`. Relevance: `z = conv(a, w+)`, `s = R / (z + eps)`,
 //! `R_in = a * conv_transposed(s, w+)`; scale and shift (BatchNorm) and the ReLU pass relevance unchanged. There is no
-//! second copy of the weights: `w+` is taken as they are loaded.
+//! second copy of the weights: `w+` is taken as they are loaded. Derivatives take the same transposed product with all
+//! weights ([`gradient`]); their scale is applied before ([`crate::op::gate`]).
 //!
 //! Layers of up to four input channels (the stem) have paths of their own: the product runs over a copy of the input
 //! with the padding written out, so that a whole kernel row is contiguous, and the transposed product has its lanes
@@ -151,16 +152,55 @@ pub fn relevance(
         }
         (divide(cx, r, z, co, s), work)
     };
+    let share = Share {
+        a,
+        row: c.ci as usize,
+        accumulate,
+    };
     if narrow(c) {
-        transposed_narrow(cx, c, shapes, (a, s), w, accumulate, out);
+        transposed_narrow::<true>(cx, c, shapes, s, w, &share, out);
     } else {
-        transposed(cx, c, shapes, (a, s), w, accumulate, (out, work));
+        transposed::<true>(cx, c, shapes, s, w, &share, (out, work));
     }
     settle(cx, (r, s), (eps, dead, any), || {
         dead::spread(c, shapes, (r, s), w, |pixel, i, share| {
             out[pixel * c.ci as usize + i] += share;
         })
     })
+}
+
+/// Floats of scratch that [`gradient`] needs with this many threads: ones, and turned panels.
+#[must_use]
+pub fn gradient_scratch(c: &Conv, threads: usize) -> usize {
+    let panels = if narrow(c) { 0 } else { transposed::turned(c) };
+    let ones = (c.ci as usize).next_multiple_of(PANEL);
+    threads.saturating_mul(panels).saturating_add(ones)
+}
+
+/// `conv_transposed(s, w)` with all weights, of one image: the derivative by the input of a product whose derivative is `s`,
+/// `[h', w', co] -> [h, w, ci]`. Written to `out` or, with `accumulate`, added to it.
+pub fn gradient(
+    cx: &Context<'_>,
+    c: &Conv,
+    shapes: (Shape, Shape),
+    s: &[f32],
+    w: Weights<'_>,
+    accumulate: bool,
+    (out, scratch): (&mut [f32], &mut [f32]),
+) {
+    let (ones, work) = scratch.split_at_mut((c.ci as usize).next_multiple_of(PANEL));
+    ones.fill(1.0);
+    // Every pixel reads the same ones: the kernels are those of relevance.
+    let share = Share {
+        a: ones,
+        row: 0,
+        accumulate,
+    };
+    if narrow(c) {
+        transposed_narrow::<false>(cx, c, shapes, s, w, &share, out);
+    } else {
+        transposed::<false>(cx, c, shapes, s, w, &share, (out, work));
+    }
 }
 
 struct Forward<'a> {
@@ -217,7 +257,8 @@ impl Epilogue for Forward<'_> {
 /// `R_in = a * c`, written or added.
 struct Share<'a> {
     a: &'a [f32],
-    ci: usize,
+    /// From the activations of one pixel to those of the next: the input channels, or 0 if all pixels share them.
+    row: usize,
     accumulate: bool,
 }
 
@@ -230,7 +271,7 @@ impl Epilogue for Share<'_> {
     #[inline(always)]
     fn expect<L: Lanes>(&self, l: L, tile: &mut Tile<'_>, (pixel, channel): (usize, usize)) {
         l.prefetch(tile.cells(pixel, channel, PANEL).as_ptr());
-        l.prefetch(part(self.a, pixel * self.ci + channel, 1).as_ptr());
+        l.prefetch(part(self.a, pixel * self.row + channel, 1).as_ptr());
     }
 
     #[inline(always)]
@@ -243,7 +284,7 @@ impl Epilogue for Share<'_> {
         acc: L::Row,
     ) {
         let out = tile.cells(pixel, channel, PANEL);
-        let a = l.load_some(part(self.a, pixel * self.ci + channel, out.len()));
+        let a = l.load_some(part(self.a, pixel * self.row + channel, out.len()));
         let r = if self.accumulate {
             l.mul_add(a, acc, l.load_some(out))
         } else {

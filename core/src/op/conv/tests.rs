@@ -116,6 +116,29 @@ impl Case {
         (out, sinks)
     }
 
+    /// The derivative by the input, written and added.
+    fn gradient(&self, s: &[f32], threads: usize) -> Vec<f32> {
+        let (c, shapes) = (&self.c, (self.input, self.output));
+        let zero = vec![0.0; zeros(c)];
+        let cx = Context {
+            isa: self.isa,
+            pool: &Serial,
+            zero: &zero,
+            audit: false,
+        };
+        let panels = self.panels();
+        let w = Weights::F32(&panels);
+        let mut scratch = vec![7.0; gradient_scratch(c, threads)];
+        let mut out = vec![5.0; self.input.elements()];
+        gradient(&cx, c, shapes, s, w, false, (&mut out, &mut scratch));
+        let mut more = vec![1.0; out.len()];
+        gradient(&cx, c, shapes, s, w, true, (&mut more, &mut scratch));
+        for (m, o) in more.iter().zip(&out) {
+            assert!((m - 1.0 - o).abs() <= 1e-5 * (1.0 + o.abs()));
+        }
+        out
+    }
+
     fn forward(&self, x: &[f32], finish: Finish<'_>) -> Vec<f32> {
         let zero = vec![0.0; zeros(&self.c)];
         let cx = Context {
@@ -288,6 +311,11 @@ fn odd_shapes_agree_with_a_naive_convolution() {
             };
             let alone = [case.forward(&a, finish), case.forward(&x, second)].concat();
             assert_eq!(case.forward(&pair, both), alone);
+
+            let signed = random(r.len(), 6, -1.0);
+            let mut want = vec![0f64; a.len()];
+            case.links(|i, o, w| want[i] += w * f64::from(signed[o]));
+            close(&case.gradient(&signed, 1 + a.len() % 2), &want, 2e-6);
 
             for (input, rule) in [
                 (Some(&a[..]), PAPER),

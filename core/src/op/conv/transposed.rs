@@ -1,4 +1,5 @@
-//! The transposed product with `w+`, multiplied by the activation: how relevance returns to the input.
+//! The transposed product with `w+`, multiplied by the activation: how relevance returns to the input. With all weights
+//! and ones for activations it is the derivative.
 
 use core::ops::Range;
 
@@ -31,34 +32,29 @@ pub fn turned(c: &Conv) -> usize {
     together(c) * panel(c)
 }
 
-/// `out (+)= a * conv_transposed(s, w+)`, lanes over input channels: each tile turns the panels of its channels once, then
-/// sweeps them over the rows of `s`, one residue class of the stride at a time so that no tap is wasted.
-pub fn transposed(
+/// `out (+)= a * conv_transposed(s, w)`, with `PLUS` of `w+`, lanes over input channels: each tile turns the panels of its
+/// channels once, then sweeps them over the rows of `s`, one residue class of the stride at a time so that no tap is wasted.
+pub fn transposed<const PLUS: bool>(
     cx: &Context<'_>,
     c: &Conv,
     shapes: (Shape, Shape),
-    (a, s): (&[f32], &[f32]),
+    s: &[f32],
     w: Weights<'_>,
-    accumulate: bool,
+    share: &Share<'_>,
     (out, scratch): (&mut [f32], &mut [f32]),
 ) {
-    let share = Share {
-        a,
-        ci: c.ci as usize,
-        accumulate,
-    };
     let grid = lines_grid(cx, c, shapes.0, together(c) * PANEL);
     tiles(cx.pool, out, grid, scratch, &|tile, panels| {
         let (panels, _) = panels.as_chunks_mut::<PANEL>();
         let channels = tile.cols();
         match w {
-            Weights::F32(w) => cx.isa.run(Turn {
+            Weights::F32(w) => cx.isa.run(Turn::<_, PLUS> {
                 c,
                 w,
                 channels,
                 panels,
             }),
-            Weights::F16(w) => cx.isa.run(Turn {
+            Weights::F16(w) => cx.isa.run(Turn::<_, PLUS> {
                 c,
                 w,
                 channels,
@@ -72,7 +68,7 @@ pub fn transposed(
             s,
             panels,
             tile,
-            share: &share,
+            share,
         });
     });
 }
@@ -96,15 +92,16 @@ pub fn lines_grid(cx: &Context<'_>, c: &Conv, input: Shape, col_step: usize) -> 
     }
 }
 
-/// Transposes the panels of all output channels for some input channels, negative weights as 0: `[ci/16][tap][co][16]`.
-struct Turn<'a, W> {
+/// Transposes the panels of all output channels for some input channels, with `PLUS` negative weights as 0:
+/// `[ci/16][tap][co][16]`.
+struct Turn<'a, W, const PLUS: bool> {
     c: &'a Conv,
     w: &'a [W],
     channels: Range<usize>,
     panels: &'a mut [[f32; PANEL]],
 }
 
-impl<W: Load> Task for Turn<'_, W> {
+impl<W: Load, const PLUS: bool> Task for Turn<'_, W, PLUS> {
     type Output = ();
 
     #[inline(always)]
@@ -122,12 +119,12 @@ impl<W: Load> Task for Turn<'_, W> {
                     if let (Some(weights), Some(turned)) =
                         (weights.first_chunk(), turned.first_chunk_mut())
                     {
-                        turn::<L, W>(lanes, weights, turned);
+                        turn::<L, W, PLUS>(lanes, weights, turned);
                     } else {
                         let (mut some, mut all) =
                             ([[W::ZERO; PANEL]; PANEL], [[0.0; PANEL]; PANEL]);
                         some[..weights.len()].copy_from_slice(weights);
-                        turn::<L, W>(lanes, &some, &mut all);
+                        turn::<L, W, PLUS>(lanes, &some, &mut all);
                         turned.copy_from_slice(&all[..count]);
                     }
                 }
@@ -138,14 +135,14 @@ impl<W: Load> Task for Turn<'_, W> {
 
 /// One block, in registers from end to end.
 #[inline(always)]
-fn turn<L: Lanes, W: Load>(
+fn turn<L: Lanes, W: Load, const PLUS: bool>(
     lanes: L,
     weights: &[[W; PANEL]; PANEL],
     turned: &mut [[f32; PANEL]; PANEL],
 ) {
     let mut rows = [lanes.splat(0.0); PANEL];
     for (row, weights) in rows.iter_mut().zip(weights) {
-        *row = W::load::<L, true>(lanes, weights);
+        *row = W::load::<L, PLUS>(lanes, weights);
     }
     for (to, row) in turned.iter_mut().zip(lanes.transpose(rows)) {
         lanes.store(row, to);
@@ -220,42 +217,37 @@ impl Transposed<'_> {
 }
 
 /// [`transposed`] for at most four input channels: lanes over output channels, summed at the end.
-pub fn transposed_narrow(
+pub fn transposed_narrow<const PLUS: bool>(
     cx: &Context<'_>,
     c: &Conv,
     shapes: (Shape, Shape),
-    (a, s): (&[f32], &[f32]),
+    s: &[f32],
     w: Weights<'_>,
-    accumulate: bool,
+    share: &Share<'_>,
     out: &mut [f32],
 ) {
-    let share = Share {
-        a,
-        ci: c.ci as usize,
-        accumulate,
-    };
     let grid = lines_grid(cx, c, shapes.0, c.ci as usize);
     tiles(cx.pool, out, grid, &mut [], &|tile, _| match w {
-        Weights::F32(w) => cx.isa.run(Narrow {
+        Weights::F32(w) => cx.isa.run(Narrow::<_, PLUS> {
             c,
             shapes,
             s,
             w,
             tile,
-            share: &share,
+            share,
         }),
-        Weights::F16(w) => cx.isa.run(Narrow {
+        Weights::F16(w) => cx.isa.run(Narrow::<_, PLUS> {
             c,
             shapes,
             s,
             w,
             tile,
-            share: &share,
+            share,
         }),
     });
 }
 
-struct Narrow<'a, W> {
+struct Narrow<'a, W, const PLUS: bool> {
     c: &'a Conv,
     shapes: (Shape, Shape),
     s: &'a [f32],
@@ -264,7 +256,7 @@ struct Narrow<'a, W> {
     share: &'a Share<'a>,
 }
 
-impl<W: Load> Task for Narrow<'_, W> {
+impl<W: Load, const PLUS: bool> Task for Narrow<'_, W, PLUS> {
     type Output = ();
 
     #[inline(always)]
@@ -278,7 +270,7 @@ impl<W: Load> Task for Narrow<'_, W> {
     }
 }
 
-impl<W: Load> Narrow<'_, W> {
+impl<W: Load, const PLUS: bool> Narrow<'_, W, PLUS> {
     #[inline(always)]
     fn channels<L: Lanes, const CI: usize>(mut self, lanes: L) {
         let (input, output) = self.shapes;
@@ -313,7 +305,7 @@ impl<W: Load> Narrow<'_, W> {
                             });
                             for i in 0..CI {
                                 let w =
-                                    W::load::<L, true>(lanes, &panel[usize::from(tap) * CI + i]);
+                                    W::load::<L, PLUS>(lanes, &panel[usize::from(tap) * CI + i]);
                                 for p in 0..2 {
                                     acc[p][i] = lanes.mul_add(s[p], w, acc[p][i]);
                                 }
@@ -324,7 +316,7 @@ impl<W: Load> Narrow<'_, W> {
                         let Some(x) = x else { continue };
                         let pixel = (y * input.w + x) as usize;
                         for (i, out) in self.tile.row(pixel).iter_mut().enumerate() {
-                            let a = self.share.a[pixel * CI + i];
+                            let a = self.share.a[pixel * self.share.row + i];
                             let before = if self.share.accumulate { *out } else { 0.0 };
                             *out = before + a * lanes.sum(acc[i]);
                         }
