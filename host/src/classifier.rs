@@ -4,6 +4,7 @@ use anyhow::Result;
 use elucid_core::cpu::Cpu;
 use elucid_core::explain::Explainer;
 use elucid_core::op::head::probability;
+use elucid_core::simd::Isa;
 use elucid_core::{Model, Shape};
 
 use crate::engine::{Engine, Method, Threads, explain_error};
@@ -18,16 +19,32 @@ pub struct Classifier<'m> {
 }
 
 impl<'m> Classifier<'m> {
-    /// A classifier for images of the model's own size.
+    /// A classifier for images of this shape; the model's own is [`Model::input_shape`].
     #[must_use]
-    pub fn new(model: &'m Model<'m>, threads: &'m Threads) -> Self {
+    pub fn new(model: &'m Model<'m>, shape: Shape, threads: &'m Threads) -> Self {
         Self {
             model,
             inference: Engine::new(model, threads),
             explanation: Engine::new(model, threads),
-            shape: model.input_shape(),
+            shape,
             logits: Vec::new(),
         }
+    }
+
+    /// The same with other kernels than this machine's best.
+    #[must_use]
+    pub fn with_kernels(self, kernels: Isa) -> Self {
+        Self {
+            inference: self.inference.with_kernels(kernels),
+            explanation: self.explanation.with_kernels(kernels),
+            ..self
+        }
+    }
+
+    /// Bytes of both arenas.
+    #[must_use]
+    pub fn arena_bytes(&self) -> usize {
+        self.inference.arena_bytes() + self.explanation.arena_bytes()
     }
 
     /// The model.
@@ -80,7 +97,7 @@ impl<'m> Classifier<'m> {
         Ok(())
     }
 
-    /// An explainer for images of the model's own size.
+    /// An explainer for images of the same shape.
     ///
     /// # Errors
     /// If they don't fit the network.

@@ -216,6 +216,12 @@ impl<'m> Engine<'m> {
         Self { kernels, ..self }
     }
 
+    /// Bytes of the arena: what the largest plan so far needed.
+    #[must_use]
+    pub fn arena_bytes(&self) -> usize {
+        self.arena.bytes().len()
+    }
+
     /// An explainer for images of this shape.
     ///
     /// # Errors

@@ -264,6 +264,7 @@ pub struct Plan<'w> {
     zero: Region,
     logits: Region,
     heat: Region,
+    end_shape: Shape,
     end_activation: Region,
     end_relevance: Region,
 }
@@ -310,6 +311,7 @@ impl<'w> Plan<'w> {
         }
         checkpoint::infer(model, options, slots)?;
         checkpoint::mark(model, options, slots);
+        let end_shape = slots[usize::from(end)].shape;
         let marks = schedule::emit(model, options, slots, values, steps)?;
         let values = &mut values[..marks.values];
         let steps = &mut steps[..marks.steps];
@@ -341,6 +343,7 @@ impl<'w> Plan<'w> {
             zero: of(marks.zero),
             logits: of(marks.logits),
             heat: of(marks.heat),
+            end_shape,
             end_activation: of(marks.end_activation),
             end_relevance: of(marks.end_relevance),
             steps,
@@ -412,6 +415,12 @@ impl<'w> Plan<'w> {
     #[must_use]
     pub fn heat(&self) -> Region {
         self.heat
+    }
+
+    /// Shape of one image's output of the node where relevance ends; the image's own for [`End::Map`].
+    #[must_use]
+    pub fn end_shape(&self) -> Shape {
+        self.end_shape
     }
 
     /// Where the activation of the node at [`End::Node`] is after the forward pass, `[images, h, w, c]`; empty for

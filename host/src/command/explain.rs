@@ -10,7 +10,7 @@ use clap::Args;
 use elucid_core::audit::{Account, Ledger};
 use elucid_core::backend::Backend;
 use elucid_core::explain::Explainer;
-use elucid_core::op::head::{Seed, probability};
+use elucid_core::op::head::{Seed, probability, seed};
 use elucid_core::rule::{Init, Target};
 use elucid_core::{Error, Model, Shape, heat};
 use image::{ImageFormat, RgbImage};
@@ -22,13 +22,16 @@ use super::outputs::{
 use super::report::{Line, Report, Sinks, short};
 use super::target::find_targets;
 use super::{Kernels, Reported, Rules, line, named};
+use crate::classifier::Classifier;
 use crate::engine::{Engine, Method, Threads, explain_error, ledger_entries};
+use crate::method::{Attribution, HELP, Spec, Subject};
 use crate::model_file::ModelBytes;
 use crate::photo::Photo;
 use crate::picture::{ColorMap, Figure, render};
 use crate::{atomic, npy};
 
 #[derive(Args)]
+#[command(after_help = HELP)]
 pub struct Arguments {
     /// Photos (JPEG, PNG, WebP), folders of them, or .npy files with f32 [3, H, W] that are normalised already;
     /// the bundled photo if left out
@@ -45,9 +48,9 @@ pub struct Arguments {
     /// Make no picture
     #[arg(long, conflicts_with = "output")]
     no_picture: bool,
-    /// Method
-    #[arg(long, default_value = "lrp", value_parser = ["lrp"])]
-    method: String,
+    /// Method: lrp with the rules below, or another one to compare with (see the end of this help)
+    #[arg(long, default_value = "lrp", value_name = "METHOD")]
+    method: Spec,
     /// Class to explain: `pred` for the predicted one, a class name, an index, or `top5` for the five likeliest. Several
     /// share most of the work: their files are numbered
     #[arg(long, default_value = "pred", value_name = "pred|CLASS|INDEX|topN")]
@@ -141,6 +144,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         targets,
         init,
         method,
+        other: (arguments.method.name() != "lrp").then_some(&arguments.method),
         colors,
     };
     let count = inputs.len();
@@ -177,71 +181,73 @@ struct Job<'j> {
     targets: Vec<Target>,
     init: Init,
     method: Method,
+    /// The method, where it isn't LRP with the rules of the command line.
+    other: Option<&'j Spec>,
     colors: ColorMap,
 }
 
+/// How pictures are explained.
+enum Way<'w> {
+    /// By LRP, with a ledger.
+    Rules(Engine<'w>),
+    /// By something else, with the network for the size of the last picture.
+    Other(Box<dyn Attribution>, Option<Classifier<'w>>),
+}
+
+/// Images that methods which need several forward at once.
+const BATCH: usize = 8;
+
 impl Job<'_> {
-    /// Explains everything, planning again only where the size changes; returns how many failed.
+    /// Explains everything; returns how many failed.
     fn explain_all(
         &self,
         threads: &Threads,
         jobs: impl Iterator<Item = (Input, Vec<Output>)>,
         bar: &ProgressBar,
     ) -> usize {
-        let mut engine =
-            Engine::new(self.model, threads).with_kernels(self.arguments.kernels.choice());
-        let mut failed = 0;
-        let mut complain = |bar: &ProgressBar, name: &str, error: &anyhow::Error| {
-            failed += 1;
-            let text = line(error);
-            let place = if text.contains(name) {
-                String::new()
-            } else {
-                format!("{name}: ")
-            };
-            bar.suspend(|| eprintln!("elucid: {place}{text}"));
+        let kernels = self.arguments.kernels.choice();
+        let mut way = match &self.other {
+            None => Way::Rules(Engine::new(self.model, threads).with_kernels(kernels)),
+            Some(spec) => Way::Other(spec.make(BATCH), None),
         };
-        let mut ready = jobs
-            .map(|(input, outputs)| {
-                let name = input.name();
-                bar.set_message(name.clone());
-                (name, self.prepare(input, outputs))
-            })
-            .peekable();
-        while let Some((name, next)) = ready.next() {
-            let first = match next {
-                Ok(first) => first,
+        let mut failed = 0;
+        for (input, outputs) in jobs {
+            let name = input.name();
+            bar.set_message(name.clone());
+            let explained = self
+                .prepare(input, outputs)
+                .and_then(|ready| match &mut way {
+                    Way::Rules(engine) => {
+                        self.explain(&mut engine.open(ready.shape, self.method)?, &ready)
+                    }
+                    Way::Other(method, network) => {
+                        let same = network
+                            .take()
+                            .filter(|n: &Classifier<'_>| n.shape() == ready.shape);
+                        let network = network.insert(same.unwrap_or_else(|| {
+                            Classifier::new(self.model, ready.shape, threads).with_kernels(kernels)
+                        }));
+                        self.explain_otherwise(network, method.as_mut(), &ready)
+                    }
+                });
+            match explained {
+                Ok(reports) => bar.suspend(|| {
+                    for report in reports {
+                        report.print(self.arguments.json);
+                    }
+                }),
                 Err(error) => {
-                    complain(bar, &name, &error);
-                    bar.inc(1);
-                    continue;
+                    failed += 1;
+                    let text = line(&error);
+                    let place = if text.contains(&name) {
+                        String::new()
+                    } else {
+                        format!("{name}: ")
+                    };
+                    bar.suspend(|| eprintln!("elucid: {place}{text}"));
                 }
-            };
-            let shape = first.shape;
-            let mut explainer = match engine.open(shape, self.method) {
-                Ok(explainer) => explainer,
-                Err(error) => {
-                    complain(bar, &name, &error);
-                    bar.inc(1);
-                    continue;
-                }
-            };
-            let mut next = Some((name, first));
-            while let Some((name, image)) = next {
-                match self.explain(&mut explainer, &image) {
-                    Ok(reports) => bar.suspend(|| {
-                        for report in reports {
-                            report.print(self.arguments.json);
-                        }
-                    }),
-                    Err(error) => complain(bar, &name, &error),
-                }
-                bar.inc(1);
-                next = match ready.next_if(|(_, r)| r.as_ref().is_ok_and(|r| r.shape == shape)) {
-                    Some((name, Ok(image))) => Some((name, image)),
-                    _ => None,
-                };
             }
+            bar.inc(1);
         }
         failed
     }
@@ -322,6 +328,60 @@ impl Job<'_> {
         Ok(reports)
     }
 
+    /// By a method that has no ledger: relevance that starts and what is lost on the way are not known.
+    fn explain_otherwise(
+        &self,
+        network: &mut Classifier<'_>,
+        method: &mut dyn Attribution,
+        ready: &Ready,
+    ) -> Result<Vec<Report>> {
+        let wrong = |e| explain_error(self.model, e);
+        let start = Instant::now();
+        let logits = network.logits(&ready.values)?.to_vec();
+        let forward = start.elapsed();
+        let seeds: Result<Vec<Seed>, Error> = self
+            .targets
+            .iter()
+            .map(|&target| seed(&logits, target, self.init))
+            .collect();
+        let mut maps = Vec::new();
+        let seeds = seeds.map_err(wrong)?;
+        for seed in &seeds {
+            let subject = Subject {
+                image: &ready.values,
+                class: seed.target,
+                seed: 0,
+            };
+            let map = method.map(network, &subject)?;
+            if map.iter().any(|v| !v.is_finite()) {
+                return Err(wrong(Error::NotFinite));
+            }
+            maps.push(map);
+        }
+        let explain = start.elapsed();
+        let mut reports = Vec::new();
+        for ((mut map, seed), output) in maps.into_iter().zip(&seeds).zip(&ready.outputs) {
+            let relevance_sum: f64 = map.iter().map(|&v| f64::from(v)).sum();
+            if let Some(levels) = self.arguments.quantize {
+                heat::quantize(&mut map, levels);
+            }
+            let mut entries = [];
+            let account = Ledger::new(&mut entries);
+            let report = Report {
+                image: ready.input.name(),
+                forward_ms: forward.as_secs_f64() * 1e3,
+                explain_ms: explain.as_secs_f64() * 1e3,
+                relevance_in: f64::NAN,
+                conservation_error: f64::NAN,
+                arena_bytes: network.arena_bytes(),
+                ..self.report(output, seed, &logits, account.account(0), relevance_sum)
+            };
+            self.write(ready, output, &report, &map)?;
+            reports.push(report);
+        }
+        Ok(reports)
+    }
+
     fn class_name(&self, index: u32) -> Option<String> {
         self.model.class_name(index).map(str::to_owned)
     }
@@ -364,8 +424,9 @@ impl Job<'_> {
             classes_explained: self.targets.len(),
             arena_bytes: 0,
             backend: self.arguments.backend.clone(),
-            preset: self.arguments.rules.preset.clone(),
-            split: self.arguments.rules.split.clone(),
+            method: self.arguments.method.name().to_owned(),
+            preset: self.rules(&self.arguments.rules.preset),
+            split: self.rules(&self.arguments.rules.split),
             picture: path(&output.picture),
             map: path(&output.map),
             worst_step: self
@@ -375,6 +436,11 @@ impl Job<'_> {
                 .flatten(),
             audit: self.arguments.audit.then_some(lines),
         }
+    }
+
+    /// What the rules are called, if there are any.
+    fn rules(&self, name: &str) -> Option<String> {
+        self.other.is_none().then(|| name.to_owned())
     }
 
     fn line(&self, entry: &elucid_core::audit::Entry) -> Line {
@@ -423,13 +489,14 @@ impl Job<'_> {
             .arguments
             .quantize
             .map_or(String::new(), |q| format!(", {q} levels"));
-        let detail = format!(
-            "lrp {}, {} split{quantized}, sum of relevance {} of {}",
-            report.preset,
-            report.split,
-            short(report.relevance_sum),
-            short(report.relevance_in)
-        );
+        let detail = match (&report.preset, &report.split) {
+            (Some(preset), Some(split)) => format!(
+                "lrp {preset}, {split} split{quantized}, sum of relevance {} of {}",
+                short(report.relevance_sum),
+                short(report.relevance_in)
+            ),
+            _ => format!("{}{quantized}", report.method),
+        };
         let figure = Figure {
             view,
             heat: map,

@@ -15,6 +15,7 @@ pub struct Report {
     pub target_index: u32,
     pub target_name: Option<String>,
     pub target_probability: f64,
+    /// NaN, which JSON knows as null, of methods without a ledger.
     pub relevance_in: f64,
     pub relevance_sum: f64,
     pub conservation_error: f64,
@@ -26,8 +27,10 @@ pub struct Report {
     pub classes_explained: usize,
     pub arena_bytes: usize,
     pub backend: String,
-    pub preset: String,
-    pub split: String,
+    pub method: String,
+    /// Only of LRP.
+    pub preset: Option<String>,
+    pub split: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub picture: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,12 +95,16 @@ impl Report {
                 100.0 * report.target_probability
             );
         }
-        say!(
-            "  relevance        {} in, {} in the map (error {:.1e})",
-            short(report.relevance_in),
-            short(report.relevance_sum),
-            report.conservation_error
-        );
+        if report.relevance_in.is_finite() {
+            say!(
+                "  relevance        {} in, {} in the map (error {:.1e})",
+                short(report.relevance_in),
+                short(report.relevance_sum),
+                report.conservation_error
+            );
+        } else {
+            say!("  method           {}", report.method);
+        }
         say!(
             "  time             forward {:.1} ms, explanation {:.1} ms{}",
             report.forward_ms,

@@ -156,7 +156,6 @@ impl Case {
     pub fn subject(&self) -> Subject<'_> {
         Subject {
             image: &self.prepared.image,
-            picture: &self.prepared.crop,
             class: self.explained,
             seed: self.seed,
         }

@@ -29,33 +29,54 @@ impl Attribution for Constant {
     }
 }
 
-/// Where the picture changes: the length of its brightness's gradient by the operators of Sobel, borders repeated.
+/// Where the image changes: the length of its brightness's gradient by the operators of Sobel, borders repeated. Brightness is
+/// the mean of the normalised channels.
 #[derive(Clone, Copy, Debug)]
 pub struct Edge;
 
 impl Attribution for Edge {
-    fn map(&mut self, _: &mut Classifier<'_>, subject: &Subject<'_>) -> Result<Vec<f32>> {
-        let (w, h) = subject.picture.dimensions();
-        let light = |x: i64, y: i64| {
-            let x = x.clamp(0, i64::from(w) - 1) as u32;
-            let y = y.clamp(0, i64::from(h) - 1) as u32;
-            let [r, g, b] = subject.picture.get_pixel(x, y).0.map(f32::from);
-            0.299 * r + 0.587 * g + 0.114 * b
+    fn map(&mut self, network: &mut Classifier<'_>, subject: &Subject<'_>) -> Result<Vec<f32>> {
+        let [h, w] = network.size();
+        let pixels = subject.image.as_chunks::<3>().0;
+        let light = |y: usize, x: usize| pixels[y * w + x].iter().sum::<f32>() / 3.0;
+        let around = |at: usize, side: usize| [at.saturating_sub(1), at, (at + 1).min(side - 1)];
+        let length = |y: usize, x: usize| {
+            let (rows, columns) = (around(y, h), around(x, w));
+            let smooth = |values: [f32; 3]| values[0] + 2.0 * values[1] + values[2];
+            let row = |y| smooth(columns.map(|x| light(y, x)));
+            let column = |x| smooth(rows.map(|y| light(y, x)));
+            (row(rows[2]) - row(rows[0])).hypot(column(columns[2]) - column(columns[0]))
         };
-        let pixels = (0..i64::from(h)).flat_map(|y| (0..i64::from(w)).map(move |x| (x, y)));
-        let length = |(x, y)| {
-            let smooth = |across: bool, at: i64| {
-                [(-1, 1.0), (0, 2.0), (1, 1.0)]
-                    .map(|(along, weight)| {
-                        let (dx, dy) = if across { (at, along) } else { (along, at) };
-                        weight * light(x + dx, y + dy)
-                    })
-                    .iter()
-                    .sum::<f32>()
-            };
-            let gradient = |across| smooth(across, 1) - smooth(across, -1);
-            gradient(true).hypot(gradient(false))
+        Ok((0..h)
+            .flat_map(|y| (0..w).map(move |x| length(y, x)))
+            .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use elucid_core::Shape;
+
+    use super::*;
+    use crate::engine::Threads;
+    use crate::model_file::ModelBytes;
+
+    #[test]
+    fn edges_are_where_brightness_changes() {
+        let bytes = ModelBytes::open(None).unwrap();
+        let model = bytes.parse().unwrap();
+        let threads = Threads::new(1).unwrap();
+        let mut network = Classifier::new(&model, Shape::new(4, 6, 3), &threads);
+        // Dark columns on the left, bright ones from the fourth on.
+        let image: Vec<f32> = (0..24)
+            .flat_map(|i| [f32::from(u8::from(i % 6 > 2)); 3])
+            .collect();
+        let subject = Subject {
+            image: &image,
+            class: 0,
+            seed: 0,
         };
-        Ok(pixels.map(length).collect())
+        let map = Edge.map(&mut network, &subject).unwrap();
+        assert_eq!(map, [0.0, 0.0, 4.0, 4.0, 0.0, 0.0].repeat(4));
     }
 }

@@ -3,15 +3,18 @@
 //! A method is asked for by name, with options after colons: `lrp`, `lrp:paper:half`, `gradcam:q8`. [`Spec`] reads such a
 //! name, [`Spec::make`] makes the method.
 
+mod cam;
 mod control;
+mod gradient;
 mod lrp;
 mod rise;
 mod spec;
 
 use anyhow::Result;
-use image::RgbImage;
 
+pub use cam::{GradCam, ScoreCam, ScoreVariant};
 pub use control::{Constant, Edge, Noise};
+pub use gradient::{Channels, Derivative, Flow};
 pub use lrp::Lrp;
 pub use rise::{Masks, Rise};
 pub use spec::{HELP, Spec};
@@ -23,8 +26,6 @@ use crate::classifier::Classifier;
 pub struct Subject<'a> {
     /// The network's input `[h, w, 3]`, normalised.
     pub image: &'a [f32],
-    /// The same as a picture, 8-bit RGB.
-    pub picture: &'a RgbImage,
     /// The class.
     pub class: u32,
     /// Decides whatever the method draws at random; another one for every picture.

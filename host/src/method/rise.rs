@@ -73,15 +73,15 @@ pub struct Rise {
     pub masks: usize,
     /// Cells of a mask in both directions.
     pub grid: usize,
-    /// The share of cells that is shown. The map is divided by it, as the ECCV 2024 paper's code does; that code shows
-    /// 61.7 % of the cells when it is told 30 %, which doesn't change the order of pixels much.
+    /// The share of cells that is shown. The ECCV 2024 paper's code is told 0.3 but shows 61.7 % of them, as it compares
+    /// normally distributed numbers with it; so does this.
     pub share: f32,
     /// Images of a batch.
     pub batch: usize,
 }
 
 impl Rise {
-    /// The map for given masks.
+    /// The map for given masks, scaled to 0..1.
     ///
     /// # Errors
     /// Those of the network.
@@ -114,8 +114,11 @@ impl Rise {
                 }
             }
         }
-        let whole = masks.count() as f64 * f64::from(self.share);
-        Ok(sums.iter().map(|sum| (sum / whole) as f32).collect())
+        let low = sums.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = sums.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let spread = if high > low { high - low } else { 1.0 };
+        let level = |sum: &f64| ((sum - low) / spread) as f32;
+        Ok(sums.iter().map(level).collect())
     }
 }
 

@@ -7,7 +7,10 @@ use anyhow::Result;
 use elucid_core::heat::quantize;
 use elucid_core::rule::{Composite, Split};
 
-use super::{Attribution, Constant, Edge, Lrp, Noise, Rise, Subject};
+use super::{
+    Attribution, Channels, Constant, Derivative, Edge, Flow, GradCam, Lrp, Noise, Rise, ScoreCam,
+    ScoreVariant, Subject,
+};
 use crate::classifier::Classifier;
 use crate::engine::PRESETS;
 
@@ -16,10 +19,20 @@ pub const HELP: &str = "\
 Methods:
   lrp         LRP with relevance splitting; options: a preset (exact, paper) and a split (ratio, half,
               projection-ratio, projection-half), as in lrp:paper:half
+  gradcam     Grad-CAM at the end of the last block
+  scorecam    Score-CAM there; scorecam:softmax as pytorch-grad-cam has it
   rise[:N]    RISE with N random masks (5000)
+  ig[:N]      integrated gradients, N points (50), from an image of zeros
+  gradient, inputxgrad, gbp, deconv, smoothgrad[:N]
+              gradient, Input x Gradient, guided backpropagation, deconvolution, mean of N noisy gradients (50)
+  lrp-eps     LRP-epsilon as captum has it: without splitting, relevance is duplicated at every block
+              (ig to lrp-eps: channels are summed; :abs sums absolute values, :first takes the first channel)
   random, constant, edge
               controls that know nothing of the network: noise, the same everywhere, Sobel's edges
 Any of them with :qN has its map rounded down to N levels (Heat Quantization), as in gradcam:q8";
+
+/// The share of RISE's cells that the ECCV 2024 paper's code shows: how many of normally distributed numbers lie below 0.3.
+const OFFICIAL_SHARE: f32 = 0.617_911_4;
 
 /// A method as it was asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,9 +49,12 @@ enum Kind {
         preset: usize,
         split: Split,
     },
+    GradCam,
+    ScoreCam(ScoreVariant),
     Rise {
         masks: usize,
     },
+    Derivative(Flow, Channels),
     Noise,
     Constant,
     Edge,
@@ -72,7 +88,13 @@ impl Spec {
     pub fn composite(&self) -> Option<Composite> {
         match self.kind {
             Kind::Lrp { preset, split } => Some(PRESETS[preset].1(split)),
-            Kind::Rise { .. } | Kind::Noise | Kind::Constant | Kind::Edge => None,
+            Kind::GradCam
+            | Kind::ScoreCam(_)
+            | Kind::Rise { .. }
+            | Kind::Derivative(..)
+            | Kind::Noise
+            | Kind::Constant
+            | Kind::Edge => None,
         }
     }
 
@@ -93,10 +115,17 @@ impl Spec {
             Kind::Lrp { preset, split } => Box::new(Lrp {
                 composite: PRESETS[preset].1(split),
             }),
+            Kind::GradCam => Box::new(GradCam),
+            Kind::ScoreCam(variant) => Box::new(ScoreCam { variant, batch }),
+            Kind::Derivative(flow, channels) => Box::new(Derivative {
+                flow,
+                channels,
+                batch,
+            }),
             Kind::Rise { masks } => Box::new(Rise {
                 masks,
                 grid: 9,
-                share: 0.3,
+                share: OFFICIAL_SHARE,
                 batch,
             }),
             Kind::Noise => Box::new(Noise),
@@ -122,12 +151,22 @@ impl FromStr for Spec {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = text.split(':');
         let name = parts.next().unwrap_or_default();
+        let derivative = |flow| Kind::Derivative(flow, Channels::Sum);
         let mut kind = match name {
             "lrp" => Kind::Lrp {
                 preset: 0,
                 split: Split::Ratio,
             },
+            "gradcam" => Kind::GradCam,
+            "scorecam" => Kind::ScoreCam(ScoreVariant::Official),
             "rise" => Kind::Rise { masks: 5000 },
+            "ig" => derivative(Flow::Integrated { steps: 50 }),
+            "gradient" => derivative(Flow::Gradient),
+            "inputxgrad" => derivative(Flow::InputTimesGradient),
+            "gbp" => derivative(Flow::Guided),
+            "deconv" => derivative(Flow::Deconvolution),
+            "smoothgrad" => derivative(Flow::Smooth { samples: 50 }),
+            "lrp-eps" => derivative(Flow::Duplicated),
             "random" => Kind::Noise,
             "constant" => Kind::Constant,
             "edge" => Kind::Edge,
@@ -171,7 +210,27 @@ impl Kind {
                 }
             }
             Kind::Rise { masks } => *masks = positive()?,
-            Kind::Noise | Kind::Constant | Kind::Edge => return None,
+            Kind::ScoreCam(variant) => {
+                *variant = (option == "softmax").then_some(ScoreVariant::Softmax)?;
+            }
+            Kind::Derivative(flow, channels) => {
+                let mut ways = Channels::NAMES.iter();
+                match (ways.find(|(_, name)| *name == option), flow) {
+                    (Some((way, _)), _) => *channels = *way,
+                    (None, Flow::Integrated { steps: count } | Flow::Smooth { samples: count }) => {
+                        *count = positive()?;
+                    }
+                    (
+                        None,
+                        Flow::Gradient
+                        | Flow::InputTimesGradient
+                        | Flow::Guided
+                        | Flow::Deconvolution
+                        | Flow::Duplicated,
+                    ) => return None,
+                }
+            }
+            Kind::GradCam | Kind::Noise | Kind::Constant | Kind::Edge => return None,
         }
         Some(())
     }
@@ -207,6 +266,9 @@ mod tests {
         let random: Spec = "random".parse().unwrap();
         assert!(random.control() && !spec.control());
         assert_eq!(random.quantized(4).name(), "random:q4");
+        let ig: Spec = "ig:7:abs:q3".parse().unwrap();
+        let flow = Flow::Integrated { steps: 7 };
+        assert_eq!(ig.kind, Kind::Derivative(flow, Channels::Absolute));
         let rise: Spec = "rise:40".parse().unwrap();
         assert_eq!(rise.kind, Kind::Rise { masks: 40 });
     }

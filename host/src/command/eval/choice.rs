@@ -336,7 +336,7 @@ impl Choice {
             }
         } else {
             if methods.is_empty() {
-                methods = parse(&["lrp"])?;
+                methods = parse(&["lrp", "gradcam"])?;
             }
             for control in parse(&["random", "constant"])? {
                 if methods.iter().all(|spec| spec.name() != control.name()) {

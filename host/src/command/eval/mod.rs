@@ -163,7 +163,7 @@ fn evaluate(
         .then(|| Previews::new(&folder))
         .transpose()?;
     let mut worker = Worker {
-        network: Classifier::new(&model, &threads),
+        network: Classifier::new(&model, model.input_shape(), &threads),
         judge,
         entries: entries.collect(),
         previews,
