@@ -18,6 +18,9 @@ use crate::view::Weights;
 use super::transposed::{transposed, transposed_narrow, turned};
 use super::{Finish, Share, forward, forward_scratch, narrow};
 
+/// Scale and shift, of each output channel.
+pub type Norm<'a> = (Option<&'a [f32]>, Option<&'a [f32]>);
+
 /// What a term takes of the input.
 #[derive(Clone, Copy)]
 enum Of {
@@ -161,13 +164,13 @@ fn sizes(c: &Conv, input: Shape, output: Shape) -> [usize; 4] {
     ]
 }
 
-/// Relevance of one image's input, written to `out` or, with `accumulate`, added to it. `bn` is scale and shift.
+/// Relevance of one image's input, written to `out` or, with `accumulate`, added to it.
 pub fn relevance(
     cx: &Context<'_>,
     c: &Conv,
     shapes: (Shape, Shape),
     (a, r): (&[f32], &[f32]),
-    (w, bn): (Weights<'_>, (Option<&[f32]>, Option<&[f32]>)),
+    (w, bn): (Weights<'_>, Norm<'_>),
     (rule, mut accumulate): (Folded, bool),
     (out, scratch): (&mut [f32], &mut [f32]),
 ) {
@@ -245,7 +248,7 @@ struct Layer<'l> {
     shapes: (Shape, Shape),
     a: &'l [f32],
     w: Weights<'l>,
-    bn: (Option<&'l [f32]>, Option<&'l [f32]>),
+    bn: Norm<'l>,
     weights: &'l mut [f32],
     bias: &'l mut [f32],
     x: &'l mut [f32],

@@ -12,6 +12,8 @@ use crate::par::Serial;
 
 /// The rules as formulas over the links of a layer, in f64: `x`, `w`, `b` to what they give.
 type Share = fn(f64, f64) -> f64;
+/// What counts of a bias.
+type OfBias = fn(f64) -> f64;
 
 fn plus(v: f64) -> f64 {
     v.max(0.0)
@@ -22,7 +24,7 @@ fn minus(v: f64) -> f64 {
 }
 
 /// Each group's contribution of an input, its bias, and its factor.
-fn formulas(kind: Kind) -> Vec<(Share, fn(f64) -> f64, f64)> {
+fn formulas(kind: Kind) -> Vec<(Share, OfBias, f64)> {
     match kind {
         Kind::Epsilon => vec![(|x, w| x * w, |b| b, 1.0)],
         Kind::AlphaBeta { alpha, beta } => vec![
