@@ -41,6 +41,63 @@ pub enum Rule {
         /// What becomes of dead cells.
         dead: Dead,
     },
+    /// A rule of zennit's, over weights with BatchNorm folded in.
+    Folded(Folded),
+}
+
+impl Rule {
+    /// What becomes of cells without a denominator.
+    #[must_use]
+    pub const fn dead(self) -> Dead {
+        match self {
+            Rule::ZPlus { dead, .. } => dead,
+            Rule::Folded(_) => Dead::Sink,
+        }
+    }
+}
+
+/// A rule over weights with BatchNorm folded in, `w' = scale w` and `b' = shift`, where a negative scale turns what is
+/// positive. `eps` has the sign of the denominator it is added to. What the bias takes is lost and stands in no sink.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Folded {
+    /// Which.
+    pub kind: Kind,
+    /// Added to denominators, with their sign; 0 counts as positive.
+    pub eps: f32,
+    /// Whether the bias counts in denominators.
+    pub bias: bool,
+}
+
+/// The rules of zennit 0.5.1, with `+` and `-` for what is positive and negative.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Kind {
+    /// `z = a w`
+    Epsilon,
+    /// `alpha` times by `z = a+ w+ + a- w-` less `beta` times by `z = a+ w- + a- w+`; with 1 and 0 it is zennit's z+.
+    AlphaBeta {
+        /// Factor of what speaks for a cell.
+        alpha: f32,
+        /// Factor of what speaks against it.
+        beta: f32,
+    },
+    /// `z = a+ (w + gamma w+) + a- (w + gamma w-)` where the cell is positive, the other way round where it is negative.
+    Gamma {
+        /// How much more.
+        gamma: f32,
+    },
+    /// Evenly over the receptive field.
+    Flat,
+    /// `z = w^2`
+    WSquare,
+    /// `z = a w - low w+ - high w-`: for pixels between two values.
+    ZBox {
+        /// The smallest pixel of each colour, normalised.
+        low: [f32; 3],
+        /// The largest.
+        high: [f32; 3],
+    },
 }
 
 /// How relevance passes a max pool.
@@ -69,6 +126,8 @@ pub enum Split {
     ProjectionRatio,
     /// Row (i): half and half at projections; identity skips get nothing.
     ProjectionHalf,
+    /// Not of the paper: in proportion to the branches with their signs, as zennit does.
+    Signed,
 }
 
 /// How one addition is split.
@@ -81,12 +140,25 @@ pub enum Share {
     Half,
     /// In proportion to absolute values, 0/0 = 1/2.
     Ratio,
+    /// In proportion to signed values, by their sum and [`ZENNIT_EPS`] with its sign.
+    Signed,
     /// All to each of both: a derivative.
     Both,
 }
 
+impl Share {
+    /// Whether the values of the branches matter.
+    #[must_use]
+    pub const fn reads(self) -> bool {
+        match self {
+            Share::Ratio | Share::Signed => true,
+            Share::Residual | Share::Half | Share::Both => false,
+        }
+    }
+}
+
 impl Split {
-    /// All splits with their names on the command line and in the paper's table.
+    /// The paper's splits with their names on the command line and in the paper's table.
     pub const ALL: [(Split, &'static str); 4] = [
         (Split::Ratio, "ratio"),
         (Split::Half, "half"),
@@ -102,6 +174,7 @@ impl Split {
             (Split::Ratio, _) | (Split::ProjectionRatio, Projection) => Share::Ratio,
             (Split::Half, _) | (Split::ProjectionHalf, Projection) => Share::Half,
             (Split::ProjectionRatio | Split::ProjectionHalf, Identity) => Share::Residual,
+            (Split::Signed, _) => Share::Signed,
         }
     }
 }
@@ -110,8 +183,11 @@ impl Split {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Rules {
-    /// Convolutions. The first one sees ones instead of the image, so pixel values never enter the last step.
+    /// Convolutions.
     pub conv: Rule,
+    /// Convolutions of the image. With `None`, the rule of the others: they see ones instead of the image, so pixel values
+    /// never enter the last step, and give the map at once.
+    pub first: Option<Rule>,
     /// Fully connected layers.
     pub linear: Rule,
     /// Max pools.
@@ -120,6 +196,17 @@ pub struct Rules {
     pub average_eps: f32,
     /// Additions.
     pub split: Split,
+}
+
+impl Rules {
+    /// The rule of a convolution, of the image or not.
+    #[must_use]
+    pub const fn of_conv(&self, image: bool) -> Rule {
+        match self.first {
+            Some(first) if image => first,
+            Some(_) | None => self.conv,
+        }
+    }
 }
 
 /// What flows back through all weights and whole into both branches of an addition. BatchNorm multiplies by its scale, a
@@ -156,8 +243,20 @@ pub enum Composite {
 
 /// eps of the reference implementation.
 pub const REFERENCE_EPS: f32 = 1e-5;
+/// eps of zennit's rules.
+pub const ZENNIT_EPS: f32 = 1e-6;
 /// eps of captum's epsilon rule.
 pub const CAPTUM_EPS: f32 = 1e-9;
+
+/// zennit's z+.
+const PLUS: Kind = Kind::AlphaBeta {
+    alpha: 1.0,
+    beta: 0.0,
+};
+const ALPHA2_BETA1: Kind = Kind::AlphaBeta {
+    alpha: 2.0,
+    beta: 1.0,
+};
 
 impl Composite {
     /// Conserving to rounding: winner-take-all pool, eps only where z vanishes, dead cells redistributed.
@@ -169,6 +268,7 @@ impl Composite {
         };
         Self::Rules(Rules {
             conv: rule,
+            first: None,
             linear: rule,
             pool: PoolRule::Winner,
             average_eps: 0.0,
@@ -185,11 +285,59 @@ impl Composite {
         };
         Self::Rules(Rules {
             conv: rule,
+            first: None,
             linear: rule,
             pool: PoolRule::StrideAverage,
             average_eps: REFERENCE_EPS,
             split,
         })
+    }
+
+    /// A composite of zennit's: linear layers by its epsilon rule, sums and global averages in proportion, max pools to the
+    /// maximum. Start with [`Init::One`].
+    const fn zennit(conv: Kind, first: Kind, bias: bool) -> Self {
+        const fn rule(kind: Kind, bias: bool) -> Rule {
+            let eps = ZENNIT_EPS;
+            Rule::Folded(Folded { kind, eps, bias })
+        }
+        Self::Rules(Rules {
+            conv: rule(conv, bias),
+            first: Some(rule(first, bias)),
+            linear: rule(Kind::Epsilon, bias),
+            pool: PoolRule::Winner,
+            average_eps: ZENNIT_EPS,
+            split: Split::Signed,
+        })
+    }
+
+    /// zennit's `EpsilonPlus`; without `bias`, as with its `zero_params="bias"`.
+    #[must_use]
+    pub const fn epsilon_plus(bias: bool) -> Self {
+        Self::zennit(PLUS, PLUS, bias)
+    }
+
+    /// zennit's `EpsilonPlusFlat`.
+    #[must_use]
+    pub const fn epsilon_plus_flat(bias: bool) -> Self {
+        Self::zennit(PLUS, Kind::Flat, bias)
+    }
+
+    /// zennit's `EpsilonAlpha2Beta1`.
+    #[must_use]
+    pub const fn alpha2_beta1(bias: bool) -> Self {
+        Self::zennit(ALPHA2_BETA1, ALPHA2_BETA1, bias)
+    }
+
+    /// zennit's `EpsilonAlpha2Beta1Flat`.
+    #[must_use]
+    pub const fn alpha2_beta1_flat(bias: bool) -> Self {
+        Self::zennit(ALPHA2_BETA1, Kind::Flat, bias)
+    }
+
+    /// zennit's `EpsilonGammaBox` with its gamma, for pixels between `low` and `high`, normalised.
+    #[must_use]
+    pub const fn epsilon_gamma_box(low: [f32; 3], high: [f32; 3], bias: bool) -> Self {
+        Self::zennit(Kind::Gamma { gamma: 0.25 }, Kind::ZBox { low, high }, bias)
     }
 
     /// The derivative of the explained logit. Start with [`Init::One`].

@@ -48,6 +48,8 @@ pub fn exercise(bytes: &[u8]) -> Result<(), Error> {
         Some(Composite::paper(Split::Half)),
         Some(Composite::guided()),
         Some(Composite::duplicated(0.0)),
+        Some(Composite::alpha2_beta1(true)),
+        Some(Composite::epsilon_gamma_box([-2.0; 3], [2.0; 3], false)),
     ];
     let mut memory = PlanMemory::new(&model);
     for (h, w) in IMAGES {

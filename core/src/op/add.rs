@@ -6,7 +6,7 @@
 use core::ops::Range;
 
 use crate::op::Context;
-use crate::rule::Share;
+use crate::rule::{Share, ZENNIT_EPS};
 use crate::simd::{Lanes, Task};
 
 /// `y = relu?(m + s)`, all of one shape.
@@ -34,7 +34,7 @@ impl Task for Sum<'_> {
 }
 
 /// Splits `r` in place: it keeps the residual branch's share, `skip` gets the rest (added to it with `accumulate`).
-/// `branches` are the two summands, needed only for [`Share::Ratio`]. Only the `live` ones of the skip branch's channels
+/// `branches` are the two summands, needed only where [`Share::reads`] them. Only the `live` ones of the skip branch's channels
 /// can pass relevance on; on the others all of it goes to the residual branch.
 pub fn split(
     cx: &Context<'_>,
@@ -122,6 +122,15 @@ impl<const ADD: bool> Task for Splitting<'_, ADD> {
                     *r = residual;
                 }
             }
+            Share::Signed => {
+                let (m, s) = self.branches;
+                for (((r, skip), &m), &s) in self.r.iter_mut().zip(self.skip).zip(m).zip(s) {
+                    let sum = m + s;
+                    let t = *r / (sum + if sum < 0.0 { -ZENNIT_EPS } else { ZENNIT_EPS });
+                    *skip = if ADD { *skip } else { 0.0 } + s * t;
+                    *r = m * t;
+                }
+            }
             Share::Both => {
                 for (&mut r, skip) in self.r.iter_mut().zip(self.skip) {
                     *skip = if ADD { *skip } else { 0.0 } + r;
@@ -156,6 +165,14 @@ mod tests {
             if share == Share::Ratio {
                 assert_eq!((r[2], skip[2], r[3], r[4]), (1.5, 1.5, 0.0, 5.0));
             }
+        }
+        let (mut r, mut skip) = (before, [9.0; 5]);
+        let parts = (&mut r[..], &mut skip[..]);
+        split(&cx, Share::Signed, (&m, &s), (1, 0..1), false, parts);
+        for i in 0..5 {
+            let z = m[i] + s[i] + ZENNIT_EPS;
+            assert!((r[i] - before[i] * m[i] / z).abs() <= 1e-6 * before[i] / z.abs());
+            assert!((skip[i] - before[i] * s[i] / z).abs() <= 1e-6 * before[i] / z.abs());
         }
         let (mut r, mut skip) = (before, [1.0; 5]);
         for (accumulate, more) in [(false, 0.0), (true, 1.0)] {

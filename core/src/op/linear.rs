@@ -3,7 +3,7 @@
 use crate::graph::Linear;
 use crate::op::conv::{self, Finish, Pass};
 use crate::op::{Context, Sinks};
-use crate::rule::Rule;
+use crate::rule::{Dead, Folded};
 use crate::shape::Shape;
 use crate::view::Weights;
 
@@ -46,12 +46,12 @@ pub fn forward(
     );
 }
 
-/// Relevance of the input features, written or added to `out`.
+/// Relevance of the input features by z+ with this eps, written or added to `out`.
 pub fn relevance(
     cx: &Context<'_>,
     l: &Linear,
     (a, r): (&[f32], &[f32]),
-    (w, rule): (Weights<'_>, Rule),
+    (w, rule): (Weights<'_>, (f32, Dead)),
     how: (Pass, bool),
     out: (&mut [f32], &mut [f32]),
 ) -> Sinks {
@@ -74,4 +74,24 @@ pub fn gradient(
     out: (&mut [f32], &mut [f32]),
 ) {
     conv::gradient(cx, &l.as_conv(), shapes(l), s, w, accumulate, out);
+}
+
+/// Floats of scratch that [`folded`] needs.
+#[must_use]
+pub fn folded_scratch(l: &Linear, threads: usize) -> usize {
+    let (input, output) = shapes(l);
+    conv::folded::scratch(&l.as_conv(), input, output, threads)
+}
+
+/// Relevance of the input features by a rule of zennit's, written or added to `out`.
+pub fn folded(
+    cx: &Context<'_>,
+    l: &Linear,
+    (a, r): (&[f32], &[f32]),
+    (w, bias): (Weights<'_>, Option<&[f32]>),
+    how: (Folded, bool),
+    out: (&mut [f32], &mut [f32]),
+) {
+    let w = (w, (None, bias));
+    conv::folded::relevance(cx, &l.as_conv(), shapes(l), (a, r), w, how, out);
 }

@@ -80,7 +80,8 @@ impl Kept {
     }
 }
 
-/// Whether the image itself is the input of this node: its relevance rule sees ones, so no activation is read.
+/// Whether the image itself is the input of this node. Unless rules say otherwise its convolution sees ones, so no
+/// activation is read.
 pub fn reads_image(model: &Model<'_>, input: NodeId) -> bool {
     input != NONE && model.node(input).op == Op::Input
 }
@@ -89,11 +90,13 @@ pub fn reads_image(model: &Model<'_>, input: NodeId) -> bool {
 fn reads(model: &Model<'_>, options: &Options, node: &Node, slot: &Slot) -> (bool, bool) {
     match options.composite {
         None => (false, false),
-        Some(Composite::Rules(_)) => {
+        Some(Composite::Rules(rules)) => {
             let inputs = match node.op {
-                Op::Conv(_) | Op::Linear(_) => !reads_image(model, node.inputs[0]),
+                Op::Conv(_) | Op::Linear(_) => {
+                    rules.first.is_some() || !reads_image(model, node.inputs[0])
+                }
                 Op::MaxPool(_) | Op::AvgPool => true,
-                Op::Add { .. } => share(options, &node.op) == Some(Share::Ratio),
+                Op::Add { .. } => share(options, &node.op).is_some_and(Share::reads),
                 Op::Input | Op::Subsample(_) => false,
             };
             (inputs, false)

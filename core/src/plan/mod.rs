@@ -304,8 +304,11 @@ impl<'w> Plan<'w> {
         })?;
         let end = options.end.node();
         let at_image = options.end == End::Node(0);
-        let by_rules = matches!(options.composite, Some(Composite::Rules(_)));
-        if usize::from(end) >= nodes || at_image && by_rules {
+        let summed = match options.composite {
+            Some(Composite::Rules(rules)) => rules.first.is_none(),
+            Some(Composite::Chain(_)) | None => false,
+        };
+        if usize::from(end) >= nodes || at_image && summed {
             let node = u32::from(end);
             return Err(Error::Unsupported { node });
         }

@@ -34,8 +34,8 @@ pub enum End {
     /// At the image, summed over its channels: a map `[h, w]`.
     #[default]
     Map,
-    /// At the output of this node, element by element; its activation can be read as well. Node 0 is the image, where only
-    /// a [`Composite::Chain`] can end.
+    /// At the output of this node, element by element; its activation can be read as well. Node 0 is the image, where rules
+    /// can't end whose first convolution sees ones.
     Node(NodeId),
 }
 

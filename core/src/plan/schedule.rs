@@ -6,7 +6,7 @@ use crate::model::Model;
 use crate::op::{conv, linear};
 use crate::plan::checkpoint::{Kept, input_shape, reads_image, share};
 use crate::plan::{Act, Content, End, Options, Region, Slot, Step, Value};
-use crate::rule::{Composite, Share};
+use crate::rule::{Composite, Rule, Rules, Share};
 
 /// What was emitted.
 pub struct Marks {
@@ -326,7 +326,8 @@ impl Scheduler<'_, '_> {
             if slot.relevance != NONE && slot.toward {
                 match self.options.composite {
                     Some(Composite::Chain(chain)) => self.derivative(id, chain)?,
-                    Some(Composite::Rules(_)) | None => self.relevance(id)?,
+                    Some(Composite::Rules(rules)) => self.relevance(id, rules)?,
+                    None => {}
                 }
             }
         }
@@ -402,19 +403,25 @@ impl Scheduler<'_, '_> {
     }
 
     /// Passes the relevance of a node's output on to its inputs.
-    fn relevance(&mut self, id: NodeId) -> Result<(), Error> {
+    fn relevance(&mut self, id: NodeId, rules: Rules) -> Result<(), Error> {
         let node = self.model.node(id);
         let relevance = self.region(self.slots[usize::from(id)].relevance);
         let [source, skip] = node.inputs;
         let mut step = self.step(Act::Relevance, id);
         let [input, output] = step.shapes;
         let threads = self.options.threads.max(1);
-        let image = reads_image(self.model, source);
+        let image = reads_image(self.model, source) && rules.first.is_none();
         let targets = self.options.targets;
         let scratch = match node.op {
             Op::Conv(c) if image => conv::ones::scratch(&c, output, threads),
-            Op::Conv(c) => conv::relevance_scratch(&c, input, output, threads, targets),
-            Op::Linear(l) => linear::relevance_scratch(&l, threads, targets),
+            Op::Conv(c) => match rules.of_conv(reads_image(self.model, source)) {
+                Rule::ZPlus { .. } => conv::relevance_scratch(&c, input, output, threads, targets),
+                Rule::Folded(_) => conv::folded::scratch(&c, input, output, threads),
+            },
+            Op::Linear(l) => match rules.linear {
+                Rule::ZPlus { .. } => linear::relevance_scratch(&l, threads, targets),
+                Rule::Folded(_) => linear::folded_scratch(&l, threads),
+            },
             Op::Input | Op::Add { .. } | Op::MaxPool(_) | Op::AvgPool | Op::Subsample(_) => 0,
         };
         if let Some(share) = share(self.options, &node.op) {
@@ -429,7 +436,7 @@ impl Scheduler<'_, '_> {
             }
             step.act = Act::Split;
             step.ins[2] = relevance;
-            if share == Share::Ratio {
+            if share.reads() {
                 step.ins[0] = self.activation(source)?;
                 step.ins[1] = self.activation(skip)?;
             }

@@ -10,6 +10,7 @@
 //! over output channels. The first layer, which sees ones instead of the image, goes further ([`ones`]).
 
 mod dead;
+pub mod folded;
 pub mod ones;
 mod product;
 mod quotient;
@@ -22,7 +23,7 @@ use crate::op::gather::padded;
 use crate::op::panel::Epilogue;
 use crate::op::{Context, Sinks, part};
 use crate::par::Tile;
-use crate::rule::Rule;
+use crate::rule::Dead;
 use crate::shape::Shape;
 use crate::simd::Lanes;
 use crate::view::Weights;
@@ -125,17 +126,16 @@ pub enum Pass {
     Again,
 }
 
-/// Relevance of one image's input, written to `out` or, with `accumulate`, added to it.
+/// Relevance of one image's input by z+ with this eps, written to `out` or, with `accumulate`, added to it.
 pub fn relevance(
     cx: &Context<'_>,
     c: &Conv,
     shapes: (Shape, Shape),
     (a, r): (&[f32], &[f32]),
-    (w, rule): (Weights<'_>, Rule),
+    (w, (eps, dead)): (Weights<'_>, (f32, Dead)),
     (pass, accumulate): (Pass, bool),
     (out, scratch): (&mut [f32], &mut [f32]),
 ) -> Sinks {
-    let Rule::ZPlus { eps, dead } = rule;
     let cells = r.len().next_multiple_of(PANEL);
     let (s, rest) = scratch.split_at_mut(cells);
     let s = &mut s[..r.len()];

@@ -12,7 +12,7 @@ use crate::graph::{Conv, PANEL};
 use crate::op::gather::Residue;
 use crate::op::{Context, Sinks, part};
 use crate::par::{Grid, Tile, tiles};
-use crate::rule::Rule;
+use crate::rule::Dead;
 use crate::shape::Shape;
 use crate::simd::{Lanes, Load, Task};
 use crate::view::Weights;
@@ -39,11 +39,10 @@ pub fn relevance(
     c: &Conv,
     (input, output): (Shape, Shape),
     r: &[f32],
-    (w, rule): (Weights<'_>, Rule),
+    (w, (eps, dead)): (Weights<'_>, (f32, Dead)),
     accumulate: bool,
     (heat, scratch): (&mut [f32], &mut [f32]),
 ) -> Sinks {
-    let Rule::ZPlus { eps, dead } = rule;
     let (s, rest) = scratch.split_at_mut(r.len().next_multiple_of(PANEL));
     let s = &mut s[..r.len()];
     let (sums, z) = rest.split_at_mut(c.taps() * c.panels() * PANEL);

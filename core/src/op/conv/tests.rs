@@ -9,20 +9,15 @@ use super::*;
 use crate::graph::NONE;
 use crate::op::pack;
 use crate::par::Serial;
-use crate::rule::Dead;
 use crate::simd::Isa;
 use half::f16;
 
-const PAPER: Rule = Rule::ZPlus {
-    eps: 1e-5,
-    dead: Dead::Sink,
-};
-const EXACT: Rule = Rule::ZPlus {
-    eps: 0.0,
-    dead: Dead::Redistribute,
-};
+/// z+ with its eps.
+type Rule = (f32, Dead);
+const PAPER: Rule = (1e-5, Dead::Sink);
+const EXACT: Rule = (0.0, Dead::Redistribute);
 
-fn conv(ci: u32, co: u32, kernel: u16, stride: u16, pad: u16) -> Conv {
+pub(super) fn conv(ci: u32, co: u32, kernel: u16, stride: u16, pad: u16) -> Conv {
     Conv {
         ci,
         co,
@@ -38,16 +33,16 @@ fn conv(ci: u32, co: u32, kernel: u16, stride: u16, pad: u16) -> Conv {
 }
 
 /// One layer with its numbers, run through the kernels.
-struct Case {
-    c: Conv,
-    input: Shape,
-    output: Shape,
+pub(super) struct Case {
+    pub(super) c: Conv,
+    pub(super) input: Shape,
+    pub(super) output: Shape,
     weights: Vec<f32>,
     isa: Isa,
 }
 
 impl Case {
-    fn new(c: Conv, (h, w): (u32, u32), weights: Vec<f32>, isa: Isa) -> Self {
+    pub(super) fn new(c: Conv, (h, w): (u32, u32), weights: Vec<f32>, isa: Isa) -> Self {
         let input = Shape::new(h, w, c.ci);
         let output = crate::graph::Op::Conv(c)
             .infer(input, Shape::default())
@@ -61,7 +56,7 @@ impl Case {
         }
     }
 
-    fn panels(&self) -> Vec<f32> {
+    pub(super) fn panels(&self) -> Vec<f32> {
         let mut panels = vec![0.0; self.c.stored()];
         pack(&self.c, &self.weights, &mut panels);
         panels
@@ -164,7 +159,7 @@ impl Case {
     }
 
     /// Every (input cell, output cell, weight) of the layer.
-    fn links(&self, mut f: impl FnMut(usize, usize, f64)) {
+    pub(super) fn links(&self, mut f: impl FnMut(usize, usize, f64)) {
         let (c, taps) = (&self.c, self.c.taps());
         for p in 0..self.output.pixels() {
             let (oy, ox) = (
@@ -190,7 +185,7 @@ impl Case {
     }
 }
 
-fn close(got: &[f32], want: &[f64], tolerance: f64) {
+pub(super) fn close(got: &[f32], want: &[f64], tolerance: f64) {
     let most = want.iter().fold(1e-30, |m: f64, w| m.max(w.abs()));
     for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
         assert!(
@@ -200,7 +195,7 @@ fn close(got: &[f32], want: &[f64], tolerance: f64) {
     }
 }
 
-fn random(n: usize, seed: u32, low: f32) -> Vec<f32> {
+pub(super) fn random(n: usize, seed: u32, low: f32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(747_796_405).wrapping_add(1);
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -209,7 +204,7 @@ fn random(n: usize, seed: u32, low: f32) -> Vec<f32> {
     (0..n).map(|_| next()).collect()
 }
 
-fn sets() -> impl Iterator<Item = Isa> {
+pub(super) fn sets() -> impl Iterator<Item = Isa> {
     Isa::available()
 }
 
@@ -326,7 +321,7 @@ fn odd_shapes_agree_with_a_naive_convolution() {
                 if input.is_none() && !narrow(&c) {
                     continue;
                 }
-                let Rule::ZPlus { eps, dead } = rule;
+                let (eps, dead) = rule;
                 let value = |i: usize| input.map_or(1.0, |a| f64::from(a[i]));
                 let (mut z, mut plus, mut fan) = (
                     vec![0f64; r.len()],

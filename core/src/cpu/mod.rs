@@ -1,5 +1,7 @@
 //! The CPU backend: one exhaustive match over the op list for each direction.
 
+mod layer;
+
 use crate::audit::Entry;
 use crate::backend::{Backend, Tally};
 use crate::error::{Buffer, Error};
@@ -7,14 +9,14 @@ use crate::graph::{NONE, Node, Op};
 use crate::math;
 use crate::model::Model;
 use crate::op::conv::{self, Finish, Pass};
-use crate::op::gate::{self, Gate};
 use crate::op::head::{self, Seed};
-use crate::op::{Context, Sinks, add, half, linear, part, pool, subsample};
+use crate::op::{Context, add, half, linear, part, pool, subsample};
 use crate::par::Pool;
 use crate::plan::{Act, Plan, Region, Step};
-use crate::rule::{Composite, Dead, Init, PoolRule, Rule, Rules, Split, Target};
+use crate::rule::{Composite, Init, Split, Target};
 use crate::simd::Isa;
 use crate::view::Weights;
+use layer::Layer;
 
 /// Executes steps over an arena that the caller lends. Allocates nothing.
 pub struct Cpu<'a> {
@@ -253,172 +255,6 @@ impl<'a> Cpu<'a> {
                 scratch,
             },
         ))
-    }
-}
-
-/// What is the same for all maps of a step with relevance.
-struct Layer<'l> {
-    cx: &'l Context<'l>,
-    model: &'l Model<'l>,
-    step: &'l Step,
-    weights: Weights<'l>,
-    composite: Composite,
-}
-
-impl Layer<'_> {
-    fn unsupported(&self) -> Error {
-        Error::Unsupported {
-            node: u32::from(self.step.node),
-        }
-    }
-
-    /// Relevance of one map through a layer.
-    fn relevance(
-        &self,
-        (a, r): (&[f32], &[f32]),
-        pass: Pass,
-        (out, scratch): (&mut [f32], &mut [f32]),
-    ) -> Result<Sinks, Error> {
-        let Self {
-            cx, step, weights, ..
-        } = *self;
-        let shapes = (step.shapes[0], step.shapes[1]);
-        let accumulate = step.accumulate;
-        let rules = match self.composite {
-            Composite::Rules(rules) => rules,
-            Composite::Chain(_) => return self.derivative((a, r), (out, scratch)),
-        };
-        let Rule::ZPlus { eps, dead } = rules.conv;
-        Ok(match self.model.node(step.node).op {
-            Op::Conv(c) => {
-                let w = (weights, rules.conv);
-                let out = (out, scratch);
-                if a.is_empty() {
-                    conv::ones::relevance(cx, &c, shapes, r, w, accumulate, out)
-                } else {
-                    conv::relevance(cx, &c, shapes, (a, r), w, (pass, accumulate), out)
-                }
-            }
-            Op::Linear(l) => {
-                let w = (weights, rules.linear);
-                linear::relevance(cx, &l, (a, r), w, (pass, accumulate), (out, scratch))
-            }
-            Op::MaxPool(p) => {
-                let rule = (rules.pool, eps);
-                pool::max_relevance(cx, &p, shapes, (a, r), rule, accumulate, out)
-            }
-            Op::AvgPool => {
-                let rule = (rules.average_eps, dead);
-                pool::average_relevance(cx, shapes.0, (a, r), rule, accumulate, out)
-            }
-            Op::Subsample(s) => Sinks {
-                dead: subsample::relevance(&s, shapes, r, accumulate, out),
-                ..Sinks::default()
-            },
-            Op::Add { .. } | Op::Input => return Err(self.unsupported()),
-        })
-    }
-
-    /// The derivative of one map through a layer; a max pool reads its input.
-    fn derivative(
-        &self,
-        (a, r): (&[f32], &[f32]),
-        (out, scratch): (&mut [f32], &mut [f32]),
-    ) -> Result<Sinks, Error> {
-        let Self {
-            cx, step, weights, ..
-        } = *self;
-        let shapes = (step.shapes[0], step.shapes[1]);
-        let accumulate = step.accumulate;
-        match self.model.node(step.node).op {
-            Op::Conv(c) => {
-                conv::gradient(cx, &c, shapes, r, weights, accumulate, (out, scratch));
-            }
-            Op::Linear(l) => linear::gradient(cx, &l, r, weights, accumulate, (out, scratch)),
-            Op::MaxPool(p) => {
-                let rule = (PoolRule::Winner, 0.0);
-                return Ok(pool::max_relevance(
-                    cx,
-                    &p,
-                    shapes,
-                    (a, r),
-                    rule,
-                    accumulate,
-                    out,
-                ));
-            }
-            Op::AvgPool => pool::average_gradient(cx, shapes.0, r, accumulate, out),
-            Op::Subsample(s) => {
-                let dead = subsample::relevance(&s, shapes, r, accumulate, out);
-                return Ok(Sinks {
-                    dead,
-                    ..Sinks::default()
-                });
-            }
-            Op::Add { .. } | Op::Input => return Err(self.unsupported()),
-        }
-        Ok(Sinks::default())
-    }
-
-    /// What one map's derivative by an output `y` becomes before the layer passes it on.
-    fn gate(&self, y: &[f32], r: &mut [f32]) -> Result<(), Error> {
-        let Composite::Chain(chain) = self.composite else {
-            return Err(self.unsupported());
-        };
-        let op = self.model.node(self.step.node).op;
-        let scale = match op {
-            Op::Conv(c) => self.model.vector(c.scale),
-            Op::Input
-            | Op::Linear(_)
-            | Op::Add { .. }
-            | Op::MaxPool(_)
-            | Op::AvgPool
-            | Op::Subsample(_) => None,
-        };
-        let (gate, scale) = if self.step.act == Act::Weigh {
-            (Gate::Weigh, None)
-        } else {
-            (Gate::of(chain, &op), scale)
-        };
-        let channels = self.step.shapes[1].c as usize;
-        gate::gate(self.cx, gate, y, (channels, scale), r);
-        Ok(())
-    }
-
-    /// Relevance of one map at an addition.
-    fn split(
-        &self,
-        branches: (&[f32], &[f32]),
-        parts: (&mut [f32], &mut [f32]),
-    ) -> Result<(), Error> {
-        let node = self.model.node(self.step.node);
-        let Op::Add { skip, .. } = node.op else {
-            return Err(self.unsupported());
-        };
-        let share = self.composite.share(skip);
-        // Zero channels of a parameter-free shortcut have no input: what lands there would be lost.
-        let kept = match self.composite {
-            Composite::Rules(Rules {
-                conv: Rule::ZPlus { dead, .. },
-                ..
-            }) => dead == Dead::Redistribute,
-            Composite::Chain(_) => false,
-        };
-        let channels = self.step.shapes[1].c as usize;
-        let live = match self.model.node(node.inputs[1]).op {
-            Op::Subsample(s) if kept => usize::from(s.before)..channels - usize::from(s.after),
-            _ => 0..channels,
-        };
-        let accumulate = self.step.accumulate;
-        add::split(
-            self.cx,
-            share,
-            branches,
-            (channels, live),
-            accumulate,
-            parts,
-        );
-        Ok(())
     }
 }
 
