@@ -6,6 +6,7 @@ use elucid_core::cpu::Cpu;
 use elucid_core::error::Buffer;
 use elucid_core::explain::Explainer;
 use elucid_core::graph::Op;
+use elucid_core::model::Preprocess;
 use elucid_core::par::{Pool, Serial};
 use elucid_core::plan::{End, Memory, Options, Plan, Slot, Step, Value, Workspace};
 use elucid_core::rule::{Composite, Split};
@@ -15,11 +16,31 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::aligned::Aligned;
 
-/// A preset: the composite for a split.
-pub type Preset = fn(Split) -> Composite;
+/// A preset: the composite for a split, and for networks with this preprocessing.
+pub type Preset = fn(Split, &Preprocess) -> Composite;
 
-/// The rule presets with their names on the command line.
-pub const PRESETS: [(&str, Preset); 2] = [("exact", Composite::exact), ("paper", Composite::paper)];
+/// The rule presets with their names on the command line. Those of zennit have one way to split: in proportion to the signed
+/// values of both branches.
+pub const PRESETS: [(&str, Preset); 7] = [
+    ("exact", |split, _| Composite::exact(split)),
+    ("paper", |split, _| Composite::paper(split)),
+    ("epsilon-plus", |_, _| Composite::epsilon_plus(true)),
+    ("epsilon-plus-flat", |_, _| {
+        Composite::epsilon_plus_flat(true)
+    }),
+    ("alpha2-beta1", |_, _| Composite::alpha2_beta1(true)),
+    ("alpha2-beta1-flat", |_, _| {
+        Composite::alpha2_beta1_flat(true)
+    }),
+    ("epsilon-gamma-box", |_, how| {
+        // Black and white, normalised.
+        let bound = |byte: f32| {
+            let level = byte * how.scale;
+            [0, 1, 2].map(|c| (level - how.mean[c]) / how.std[c])
+        };
+        Composite::epsilon_gamma_box(bound(0.0), bound(255.0), true)
+    }),
+];
 
 /// Threads of the host.
 pub enum Threads {

@@ -28,6 +28,11 @@ impl Random {
         (self.bits() >> 8) as f32 / (1 << 23) as f32 - 1.0
     }
 
+    /// The next number of 0..1, 1 excluded.
+    pub fn share(&mut self) -> f32 {
+        (self.bits() >> 8) as f32 / (1 << 24) as f32
+    }
+
     /// The next 32 bits.
     pub fn bits(&mut self) -> u32 {
         self.0 = self

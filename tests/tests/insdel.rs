@@ -3,7 +3,7 @@
 use elucid_core::heat::quantize;
 use elucid_core::math::exp;
 use elucid_host::engine::{Engine, Method, Threads};
-use elucid_host::metric::curve::{Batch, Curves, score};
+use elucid_host::metric::curve::{Batch, Curves, Ends, score};
 use elucid_host::metric::perturbation::{Baseline, Normalisation, Perturbation};
 use elucid_host::metric::ranking::{Ranking, Scorer, Walk};
 use elucid_tests::golden::{self, Golden};
@@ -71,7 +71,7 @@ impl Scored {
         let image = &self.golden.image.values;
         let perturbation =
             Perturbation::new(image, SIZE, IMAGENET, Baseline::Black, walk.scorer).unwrap();
-        let forward = |batch: &[f32], out: &mut [f64]| {
+        let mut forward = |batch: &[f32], out: &mut [f64]| {
             full[..batch.len()].copy_from_slice(batch);
             explainer.forward(&full)?;
             explainer.logits(&mut logits)?;
@@ -80,7 +80,20 @@ impl Scored {
             }
             Ok(())
         };
-        score(&ranking, &perturbation, &mut Batch::new(IMAGES), forward).unwrap()
+        let mut batch = Batch::new(IMAGES);
+        let curves = score(&ranking, &perturbation, None, &mut batch, &mut forward).unwrap();
+        // Known ends change nothing.
+        let ends = Ends::of(&perturbation, &mut batch, &mut forward).unwrap();
+        let same = score(
+            &ranking,
+            &perturbation,
+            Some(ends),
+            &mut batch,
+            &mut forward,
+        )
+        .unwrap();
+        assert_eq!(curves, same);
+        curves
     }
 }
 

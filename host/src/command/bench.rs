@@ -119,7 +119,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let threads = Threads::new(arguments.threads)?;
     let shape = arguments.model.image(&model)?;
     let mut random = Random::new(1);
-    let method = arguments.batch.of(arguments.rules.method()?);
+    let method = arguments.batch.of(arguments.rules.method(&model)?);
     let classes = model.classes() as usize;
     if method.targets > classes {
         bail!(

@@ -102,7 +102,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let init = named(&Init::ALL, &arguments.init)?;
     let method = Method {
         targets: targets.len(),
-        ..arguments.rules.method()?
+        ..arguments.rules.method(&model)?
     };
     let colors = ColorMap::from_str(&arguments.colors).map_err(|e| anyhow!("{e}"))?;
     let inputs = inputs(&arguments.images)?;

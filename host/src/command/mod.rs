@@ -129,10 +129,11 @@ fn line(error: &anyhow::Error) -> String {
 /// How relevance is propagated.
 #[derive(Args)]
 struct Rules {
-    /// Rules: `exact` loses no relevance, `paper` reproduces the reference implementation with its leaks
+    /// Rules: `exact` loses no relevance, `paper` reproduces the reference implementation with its leaks, the others are
+    /// zennit's composites (start them with --init one or logit to compare)
     #[arg(long, default_value = "exact", value_parser = PRESETS.map(|(name, _)| name))]
     preset: String,
-    /// How relevance is split where a skip branch meets a residual branch
+    /// How relevance is split where a skip branch meets a residual branch (exact and paper)
     #[arg(long, default_value = "ratio", value_parser = Split::ALL.map(|(_, name)| name))]
     split: String,
     /// What is kept for the way back: every activation (fastest), the inputs of blocks, or of stages (smallest)
@@ -152,15 +153,15 @@ fn named<T: Copy>(all: &[(T, &'static str)], name: &str) -> Result<T> {
 }
 
 impl Rules {
-    fn composite(&self) -> Result<Composite> {
+    fn composite(&self, model: &Model<'_>) -> Result<Composite> {
         let split = named(&Split::ALL, &self.split)?;
         let preset = PRESETS.map(|(name, preset)| (preset, name));
-        Ok(named(&preset, &self.preset)?(split))
+        Ok(named(&preset, &self.preset)?(split, &model.preprocess()))
     }
 
-    fn method(&self) -> Result<Method> {
+    fn method(&self, model: &Model<'_>) -> Result<Method> {
         Ok(Method {
-            composite: Some(self.composite()?),
+            composite: Some(self.composite(model)?),
             memory: named(&Memory::ALL, &self.memory)?,
             half: self.checkpoints == Precision::F16,
             ..Method::new(None)

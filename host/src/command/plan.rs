@@ -43,7 +43,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let bytes = arguments.model.open()?;
     let model = bytes.parse()?;
-    let method = arguments.rules.method()?;
+    let method = arguments.rules.method(&model)?;
     let composite = method.composite.filter(|_| !arguments.forward);
     let image = arguments.model.image(&model)?;
     let options = Options {

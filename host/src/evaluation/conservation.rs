@@ -9,7 +9,7 @@ use elucid_core::rule::{Init, Target};
 use super::{Case, Judge, Verdict};
 use crate::classifier::Classifier;
 use crate::engine::{explain_error, ledger_entries};
-use crate::method::{Attribution, Lrp, Spec};
+use crate::method::{Attribution, Spec};
 use crate::run::record::Outcome;
 
 /// Sums of relevance at three depths, from the ledger.
@@ -22,13 +22,13 @@ impl Judge for Conservation {
         case: &Case,
         (spec, _): (&Spec, &mut dyn Attribution),
     ) -> Result<Verdict> {
-        let Some(composite) = spec.composite() else {
+        let Some(lrp) = spec.lrp() else {
             bail!("{spec} has no ledger: conservation is measured for lrp");
         };
         let model = network.model();
         let named = |e| explain_error(model, e);
         let mut map = vec![0.0; network.shape().pixels()];
-        let mut explainer = network.explainer(Lrp { composite }.method())?;
+        let mut explainer = network.explainer(lrp.method(model))?;
         let mut entries = ledger_entries(explainer.plan());
         let mut ledger = Ledger::new(&mut entries);
         let target = Target::Class(case.explained);

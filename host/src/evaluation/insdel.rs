@@ -6,7 +6,7 @@ use elucid_core::model::Preprocess;
 use super::{Case, Judge, Verdict};
 use crate::classifier::Classifier;
 use crate::method::{Attribution, Spec};
-use crate::metric::curve::{Batch, score};
+use crate::metric::curve::{Batch, Ends, score};
 use crate::metric::perturbation::{Baseline, Normalisation, Perturbation};
 use crate::metric::ranking::{Ranking, Walk};
 use crate::run::record::Outcome;
@@ -25,7 +25,8 @@ pub struct Insdel {
     walk: Walk,
     baseline: Baseline,
     batch: Batch,
-    perturbation: Option<Perturbation>,
+    /// The picture at hand, and the ends of its curves.
+    picture: Option<(Perturbation, Ends)>,
 }
 
 impl Insdel {
@@ -36,20 +37,25 @@ impl Insdel {
             walk,
             baseline,
             batch: Batch::new(images),
-            perturbation: None,
+            picture: None,
         }
     }
 }
 
 impl Judge for Insdel {
     fn begin(&mut self, network: &mut Classifier<'_>, case: &Case) -> Result<()> {
-        self.perturbation = Some(Perturbation::new(
+        let perturbation = Perturbation::new(
             &case.prepared.image,
             case.size(),
             normalisation(&network.model().preprocess()),
             self.baseline,
             self.walk.scorer,
-        )?);
+        )?;
+        let class = case.scored.target;
+        let ends = Ends::of(&perturbation, &mut self.batch, |images, out| {
+            network.probabilities(images, class, out)
+        })?;
+        self.picture = Some((perturbation, ends));
         Ok(())
     }
 
@@ -65,14 +71,16 @@ impl Judge for Insdel {
             ..self.walk
         };
         let ranking = Ranking::new(&map, case.size(), case.size(), walk)?;
-        let perturbation = self
-            .perturbation
-            .as_ref()
-            .ok_or_else(|| anyhow!("no picture was begun"))?;
+        let picture = self.picture.as_ref();
+        let (perturbation, ends) = picture.ok_or_else(|| anyhow!("no picture was begun"))?;
         let class = case.scored.target;
-        let curves = score(&ranking, perturbation, &mut self.batch, |images, out| {
-            network.probabilities(images, class, out)
-        })?;
+        let curves = score(
+            &ranking,
+            perturbation,
+            Some(*ends),
+            &mut self.batch,
+            |images, out| network.probabilities(images, class, out),
+        )?;
         let mut outcome = Outcome::default();
         outcome.set("insertion", curves.insertion_score());
         outcome.set("deletion", curves.deletion_score());

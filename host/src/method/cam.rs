@@ -10,7 +10,7 @@ use elucid_core::rule::{Composite, Init, Target};
 use super::{Attribution, Subject};
 use crate::classifier::Classifier;
 use crate::engine::{Method, explain_error};
-use crate::metric::resize::bilinear;
+use crate::metric::resize::{bilinear, bilinear_corners};
 
 /// Grad-CAM (Selvaraju et al., 2017) at the output of the last block, as pytorch-grad-cam computes it: weights are the means of
 /// the logit's gradient, what is negative is cut off, the map is scaled to 0..1 and then enlarged.
@@ -148,6 +148,9 @@ impl Attribution for GradCam {
     }
 }
 
+/// How a channel becomes a mask.
+type Enlarge = fn(&[f32], [usize; 2], [usize; 2]) -> Vec<f32>;
+
 impl ScoreCam {
     /// What the network says of the image behind each of these channels, in order.
     fn scores(
@@ -159,9 +162,9 @@ impl ScoreCam {
     ) -> Result<Vec<f64>> {
         let (size, class) = (network.size(), subject.class as usize);
         let classes = network.model().classes() as usize;
-        let least = match self.variant {
-            ScoreVariant::Official => 0.0,
-            ScoreVariant::Softmax => 1e-8,
+        let (enlarge, least): (Enlarge, f32) = match self.variant {
+            ScoreVariant::Official => (bilinear, 0.0),
+            ScoreVariant::Softmax => (bilinear_corners, 1e-8),
         };
         let mut images = Vec::new();
         let mut scores = Vec::with_capacity(channels.len());
@@ -169,7 +172,7 @@ impl ScoreCam {
             images.clear();
             for &channel in channels {
                 let coarse: Vec<f32> = features.channel(&features.activation, channel).collect();
-                let mut mask = bilinear(&coarse, features.size, size);
+                let mut mask = enlarge(&coarse, features.size, size);
                 scale(&mut mask, least);
                 let pixels = subject.image.as_chunks::<3>().0.iter().zip(&mask);
                 images.extend(pixels.flat_map(|(pixel, &m)| pixel.map(|v| v * m)));

@@ -14,7 +14,7 @@ impl Attribution for Noise {
     fn map(&mut self, network: &mut Classifier<'_>, subject: &Subject<'_>) -> Result<Vec<f32>> {
         let mut random = Random::new(subject.seed);
         Ok((0..network.shape().pixels())
-            .map(|_| random.draw())
+            .map(|_| random.share())
             .collect())
     }
 }

@@ -195,7 +195,7 @@ fn back(
 
 /// A normally distributed number (Box and Muller).
 fn normal(random: &mut Random) -> f32 {
-    let (u, v) = (1.0 - f64::from(random.draw()), f64::from(random.draw()));
+    let (u, v) = (1.0 - f64::from(random.share()), f64::from(random.share()));
     ((-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()) as f32
 }
 

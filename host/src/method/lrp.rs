@@ -1,27 +1,31 @@
 //! Layer-wise relevance propagation with relevance splitting, every preset and split.
 
 use anyhow::Result;
+use elucid_core::Model;
 use elucid_core::plan::Memory;
-use elucid_core::rule::{Composite, Init, Target};
+use elucid_core::rule::{Init, Split, Target};
 
 use super::{Attribution, Subject};
 use crate::classifier::Classifier;
-use crate::engine::{Method, explain_error};
+use crate::engine::{Method, PRESETS, explain_error};
 
 /// The ECCV 2024 paper's method. Relevance starts with the class's probability.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lrp {
-    /// The rules.
-    pub composite: Composite,
+    /// The rules' place in [`PRESETS`].
+    pub preset: usize,
+    /// How relevance is split.
+    pub split: Split,
 }
 
 impl Lrp {
-    /// How the engine is opened: with everything kept, as time counts here, and memory is that of one image.
+    /// How the engine is opened for a model: with everything kept, as time counts here, and memory is that of one image.
     #[must_use]
-    pub fn method(&self) -> Method {
+    pub fn method(&self, model: &Model<'_>) -> Method {
+        let (_, preset) = PRESETS[self.preset];
         Method {
             memory: Memory::Keep,
-            ..Method::new(Some(self.composite))
+            ..Method::new(Some(preset(self.split, &model.preprocess())))
         }
     }
 }
@@ -31,7 +35,7 @@ impl Attribution for Lrp {
         let model = network.model();
         let named = |e| explain_error(model, e);
         let mut map = vec![0.0; network.shape().pixels()];
-        let mut explainer = network.explainer(self.method())?;
+        let mut explainer = network.explainer(self.method(model))?;
         explainer
             .explain(
                 subject.image,

@@ -24,7 +24,7 @@ impl Masks {
     pub fn draw(count: usize, grid: usize, share: f32, size: [usize; 2], seed: u64) -> Self {
         let mut random = Random::new(seed);
         let cells = (0..count * grid * grid)
-            .map(|_| random.draw() < share)
+            .map(|_| random.share() < share)
             .collect();
         let extent = cell_size(size, grid).map(|cell| cell as u32);
         let shifts = (0..count)

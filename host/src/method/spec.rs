@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use anyhow::Result;
 use elucid_core::heat::quantize;
-use elucid_core::rule::{Composite, Split};
+use elucid_core::rule::Split;
 
 use super::{
     Attribution, Channels, Constant, Derivative, Edge, Flow, GradCam, Lrp, Noise, Rise, ScoreCam,
@@ -17,8 +17,9 @@ use crate::engine::PRESETS;
 /// What the names mean, for `--help`.
 pub const HELP: &str = "\
 Methods:
-  lrp         LRP with relevance splitting; options: a preset (exact, paper) and a split (ratio, half,
-              projection-ratio, projection-half), as in lrp:paper:half
+  lrp         LRP with relevance splitting; options: a preset (exact, paper, or zennit's epsilon-plus, alpha2-beta1,
+              both also with -flat, and epsilon-gamma-box) and, for exact and paper, a split (ratio, half, projection-ratio,
+              projection-half), as in lrp:paper:half
   gradcam     Grad-CAM at the end of the last block
   scorecam    Score-CAM there; scorecam:softmax as pytorch-grad-cam has it
   rise[:N]    RISE with N random masks (5000)
@@ -44,16 +45,10 @@ pub struct Spec {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Kind {
-    Lrp {
-        /// Place in [`PRESETS`].
-        preset: usize,
-        split: Split,
-    },
+    Lrp(Lrp),
     GradCam,
     ScoreCam(ScoreVariant),
-    Rise {
-        masks: usize,
-    },
+    Rise { masks: usize },
     Derivative(Flow, Channels),
     Noise,
     Constant,
@@ -83,11 +78,11 @@ impl Spec {
         matches!(self.kind, Kind::Noise | Kind::Constant | Kind::Edge)
     }
 
-    /// The rules, if it is LRP with relevance splitting.
+    /// Its rules, if it is LRP.
     #[must_use]
-    pub fn composite(&self) -> Option<Composite> {
+    pub fn lrp(&self) -> Option<Lrp> {
         match self.kind {
-            Kind::Lrp { preset, split } => Some(PRESETS[preset].1(split)),
+            Kind::Lrp(lrp) => Some(lrp),
             Kind::GradCam
             | Kind::ScoreCam(_)
             | Kind::Rise { .. }
@@ -112,9 +107,7 @@ impl Spec {
     #[must_use]
     pub fn make(&self, batch: usize) -> Box<dyn Attribution> {
         let method: Box<dyn Attribution> = match self.kind {
-            Kind::Lrp { preset, split } => Box::new(Lrp {
-                composite: PRESETS[preset].1(split),
-            }),
+            Kind::Lrp(lrp) => Box::new(lrp),
             Kind::GradCam => Box::new(GradCam),
             Kind::ScoreCam(variant) => Box::new(ScoreCam { variant, batch }),
             Kind::Derivative(flow, channels) => Box::new(Derivative {
@@ -153,10 +146,10 @@ impl FromStr for Spec {
         let name = parts.next().unwrap_or_default();
         let derivative = |flow| Kind::Derivative(flow, Channels::Sum);
         let mut kind = match name {
-            "lrp" => Kind::Lrp {
+            "lrp" => Kind::Lrp(Lrp {
                 preset: 0,
                 split: Split::Ratio,
-            },
+            }),
             "gradcam" => Kind::GradCam,
             "scorecam" => Kind::ScoreCam(ScoreVariant::Official),
             "rise" => Kind::Rise { masks: 5000 },
@@ -201,7 +194,7 @@ impl Kind {
     fn set(&mut self, option: &str) -> Option<()> {
         let positive = || option.parse().ok().filter(|&n: &usize| n > 0);
         match self {
-            Kind::Lrp { preset, split } => {
+            Kind::Lrp(Lrp { preset, split }) => {
                 if let Some(found) = PRESETS.iter().position(|(name, _)| *name == option) {
                     *preset = found;
                 } else {
@@ -258,8 +251,14 @@ mod tests {
     fn names_say_what_is_made() {
         let spec: Spec = "lrp:paper:half:q8".parse().unwrap();
         assert_eq!(
-            (spec.composite(), spec.levels),
-            (Some(Composite::paper(Split::Half)), Some(8))
+            (spec.lrp(), spec.levels),
+            (
+                Some(Lrp {
+                    preset: 1,
+                    split: Split::Half
+                }),
+                Some(8)
+            )
         );
         assert_eq!(spec.name(), "lrp:paper:half:q8");
         assert_eq!(spec.clone().quantized(4), spec);

@@ -103,15 +103,58 @@ impl Batch {
     }
 }
 
+/// What the network says of the two images that every curve of an image shares.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ends {
+    /// With everything removed.
+    pub empty: f64,
+    /// With everything shown.
+    pub whole: f64,
+}
+
+impl Ends {
+    /// Asks `forward`, as [`score`] does.
+    ///
+    /// # Errors
+    /// Those of `forward`.
+    pub fn of(
+        perturbation: &Perturbation,
+        batch: &mut Batch,
+        forward: impl FnMut(&[f32], &mut [f64]) -> Result<()>,
+    ) -> Result<Self> {
+        let mut ends = [0.0; 2];
+        batch.run(
+            2,
+            perturbation.values(),
+            |i, image| perturbation.mix(image, |_| i > 0),
+            forward,
+            |i, probability| ends[i] = sound(probability),
+        )?;
+        let [empty, whole] = ends;
+        Ok(Self { empty, whole })
+    }
+}
+
+/// NaN counts as 0, as in the original.
+fn sound(probability: f64) -> f64 {
+    if probability.is_nan() {
+        0.0
+    } else {
+        probability
+    }
+}
+
 /// Walks along both curves of a ranking. `forward` gets up to a batch of normalised images `[images, h, w, 3]` and writes
 /// the probability of the class in question of each; NaN counts as 0, as in the original. Images that equal the
-/// one before are not asked for again: a network gives the same image the same probability.
+/// one before, and the `ends` if they are known, are not asked for again: a network gives the same image the same
+/// probability.
 ///
 /// # Errors
 /// Those of `forward`, or if image and ranking differ in size.
 pub fn score(
     ranking: &Ranking,
     perturbation: &Perturbation,
+    ends: Option<Ends>,
     batch: &mut Batch,
     forward: impl FnMut(&[f32], &mut [f64]) -> Result<()>,
 ) -> Result<Curves> {
@@ -122,40 +165,56 @@ pub fn score(
             perturbation.values()
         );
     }
-    let changes = ranking.changes();
     let points = ranking.points() as usize;
     let mut curves = Curves {
-        insertion: vec![0.0; points],
-        deletion: vec![0.0; points],
+        insertion: vec![f64::NAN; points],
+        deletion: vec![f64::NAN; points],
     };
     // The deletion curve follows on the insertion curve, so that only one batch of a map isn't full.
-    let place = |i: usize| match i.checked_sub(changes.len()) {
-        None => (Direction::Insertion, changes[i]),
-        Some(i) => (Direction::Deletion, changes[i]),
+    let directions = [Direction::Insertion, Direction::Deletion].into_iter();
+    let changes = ranking.changes();
+    let mut asked: Vec<(Direction, u32)> = directions
+        .flat_map(|direction| changes.iter().map(move |&point| (direction, point)))
+        .collect();
+    let mut set = |(direction, point): (Direction, u32), probability: f64| {
+        let curve = match direction {
+            Direction::Insertion => &mut curves.insertion,
+            Direction::Deletion => &mut curves.deletion,
+        };
+        curve[point as usize] = sound(probability);
     };
+    if let Some(Ends { empty, whole }) = ends {
+        let (least, most) = ranking
+            .first()
+            .iter()
+            .fold((u32::MAX, 0), |(least, most), &first| {
+                (least.min(first), most.max(first))
+            });
+        asked.retain(|&(direction, point)| {
+            let end = match (direction, point < least, point >= most) {
+                (Direction::Insertion, true, _) | (Direction::Deletion, _, true) => empty,
+                (Direction::Insertion, _, true) | (Direction::Deletion, true, _) => whole,
+                (_, false, false) => return true,
+            };
+            set((direction, point), end);
+            false
+        });
+    }
     batch.run(
-        2 * changes.len(),
+        asked.len(),
         perturbation.values(),
-        |i, image| {
-            let (direction, point) = place(i);
-            perturbation.point(ranking, direction, point, image);
-        },
+        |i, image| perturbation.point(ranking, asked[i].0, asked[i].1, image),
         forward,
-        |i, probability| {
-            let (direction, point) = place(i);
-            let curve = match direction {
-                Direction::Insertion => &mut curves.insertion,
-                Direction::Deletion => &mut curves.deletion,
-            };
-            // Until the next change overwrites it.
-            let probability = if probability.is_nan() {
-                0.0
-            } else {
-                probability
-            };
-            curve[point as usize..].fill(probability);
-        },
+        |i, probability| set(asked[i], probability),
     )?;
+    // Points between two changes show what the one before did.
+    for curve in [&mut curves.insertion, &mut curves.deletion] {
+        for point in 1..points {
+            if curve[point].is_nan() {
+                curve[point] = curve[point - 1];
+            }
+        }
+    }
     Ok(curves)
 }
 
@@ -188,6 +247,7 @@ mod tests {
         let curves = score(
             &ranking,
             &perturbation,
+            None,
             &mut Batch::new(images),
             |batch, out| {
                 assert!(out.len() <= images && batch.len() == out.len() * white.len());
@@ -294,9 +354,14 @@ mod tests {
         };
         let mut batch = Batch::new(0);
         // Nothing is written, so all is NaN.
-        let curves = score(&ranking, &perturb([1, 2]), &mut batch, |_, _| Ok(())).unwrap();
+        let curves = score(&ranking, &perturb([1, 2]), None, &mut batch, |_, _| Ok(())).unwrap();
         assert_eq!(curves.insertion, [0.0; 3]);
-        assert!(score(&ranking, &perturb([1, 2]), &mut batch, |_, _| bail!("no")).is_err());
-        assert!(score(&ranking, &perturb([2, 2]), &mut batch, |_, _| Ok(())).is_err());
+        assert!(
+            score(&ranking, &perturb([1, 2]), None, &mut batch, |_, _| bail!(
+                "no"
+            ))
+            .is_err()
+        );
+        assert!(score(&ranking, &perturb([2, 2]), None, &mut batch, |_, _| Ok(())).is_err());
     }
 }

@@ -331,7 +331,7 @@ impl Choice {
             if methods.is_empty() {
                 methods = parse(&["lrp", "lrp:paper", "lrp:paper:half"])?;
             }
-            if let Some(other) = methods.iter().find(|spec| spec.composite().is_none()) {
+            if let Some(other) = methods.iter().find(|spec| spec.lrp().is_none()) {
                 bail!("{other} has no ledger: conservation is measured for lrp");
             }
         } else {
