@@ -14,6 +14,120 @@ pub const MAX_SIDE: u64 = 16_384;
 /// The largest number of pixels that [`read_image`] accepts.
 pub const MAX_PIXELS: u64 = 1 << 24;
 
+/// An array of floats whose last two axes are rows and columns.
+struct Planes {
+    /// In the order of the file.
+    values: Vec<f32>,
+    shape: Vec<u64>,
+    /// Distance of neighbours along each axis, in values.
+    strides: Vec<usize>,
+}
+
+impl Planes {
+    /// Reads an array of f32 or f64, in C or Fortran order and either byte order. `fits` says what is wrong with a shape.
+    fn read(path: &Path, fits: impl FnOnce(&[u64]) -> Result<(), String>) -> Result<Self> {
+        let name = path.display();
+        let file = File::open(path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => anyhow!("cannot read {name}: no such file; check the path"),
+            _ => anyhow!("cannot read {name}: {error}"),
+        })?;
+        let metadata = file
+            .metadata()
+            .map_err(|error| anyhow!("cannot read {name}: {error}"))?;
+        ensure!(
+            !metadata.is_dir(),
+            "cannot read {name}: it is a folder; name a .npy file"
+        );
+        ensure!(
+            !metadata.is_file() || metadata.len() > 0,
+            "{name} is empty (0 bytes); save the array again"
+        );
+
+        let array = NpyFile::new(BufReader::new(file)).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => {
+                anyhow!("{name} is cut short inside its .npy header; save the array again")
+            }
+            _ => anyhow!("{name} is not a NumPy .npy file; write it with numpy.save"),
+        })?;
+
+        let shape = array.shape().to_vec();
+        if let Err(matter) = fits(&shape) {
+            bail!("{name} has the shape {shape:?}{matter}");
+        }
+        let [.., height, width] = shape[..] else {
+            bail!("{name} has the shape {shape:?}, which has no rows and columns");
+        };
+        ensure!(
+            height > 0 && width > 0,
+            "{name} has the shape {shape:?}, which holds no pixels"
+        );
+        ensure!(
+            height.max(width) <= MAX_SIDE && height * width <= MAX_PIXELS,
+            "{name} has the shape {shape:?}; elucid reads at most {MAX_SIDE} pixels a side and {MAX_PIXELS} in all"
+        );
+
+        let strides = array
+            .strides()
+            .iter()
+            .map(|&stride| stride as usize)
+            .collect();
+        let dtype = array.dtype();
+        let float_size = match &dtype {
+            DType::Plain(kind) if kind.type_char() == TypeChar::Float => kind.size_field(),
+            _ => 0,
+        };
+        let values = match float_size {
+            4 => array.into_vec::<f32>(),
+            8 => array
+                .into_vec::<f64>()
+                .map(|wide| wide.into_iter().map(|value| value as f32).collect()),
+            _ => bail!(
+                "{name} holds {}; elucid reads f32 or f64: save x.astype(\"float32\")",
+                dtype.descr()
+            ),
+        }
+        .map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => {
+                anyhow!(
+                    "{name} is cut short: its header promises the shape {shape:?}; save the array again"
+                )
+            }
+            _ => anyhow!("cannot read {name}: {error}"),
+        })?;
+        Ok(Self {
+            values,
+            shape,
+            strides,
+        })
+    }
+
+    /// Rows and columns.
+    fn size(&self) -> [usize; 2] {
+        let [.., height, width] = self.shape[..] else {
+            return [0; 2];
+        };
+        [height as usize, width as usize]
+    }
+
+    /// Channels; 1 if there is no axis for them.
+    fn channels(&self) -> usize {
+        self.shape
+            .iter()
+            .rev()
+            .nth(2)
+            .map_or(1, |&channels| channels as usize)
+    }
+
+    fn at(&self, channel: usize, y: usize, x: usize) -> f32 {
+        let mut strides = self.strides.iter().rev();
+        let places = [x, y, channel].into_iter();
+        let at: usize = places
+            .map(|place| place * strides.next().copied().unwrap_or(0))
+            .sum();
+        self.values[at]
+    }
+}
+
 /// Reads an already normalised network input.
 ///
 /// The file holds f32 or f64 of shape `[3, H, W]` or `[1, 3, H, W]`, in C or Fortran order and either byte order. The
@@ -23,89 +137,22 @@ pub const MAX_PIXELS: u64 = 1 << 24;
 /// One line each, with the mend: no such file, not `.npy`, another shape or dtype, data cut short, NaN or infinity.
 pub fn read_image(path: impl AsRef<Path>) -> Result<(Vec<f32>, usize, usize)> {
     let name = path.as_ref().display();
-    let file = File::open(path.as_ref()).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => anyhow!("cannot read {name}: no such file; check the path"),
-        _ => anyhow!("cannot read {name}: {error}"),
-    })?;
-    let metadata = file
-        .metadata()
-        .map_err(|error| anyhow!("cannot read {name}: {error}"))?;
-    ensure!(
-        !metadata.is_dir(),
-        "cannot read {name}: it is a folder; name a .npy file"
-    );
-    ensure!(
-        !metadata.is_file() || metadata.len() > 0,
-        "{name} is empty (0 bytes); save the array again"
-    );
-
-    let array = NpyFile::new(BufReader::new(file)).map_err(|error| match error.kind() {
-        ErrorKind::UnexpectedEof => {
-            anyhow!("{name} is cut short inside its .npy header; save the array again")
-        }
-        _ => anyhow!("{name} is not a NumPy .npy file; write it with numpy.save"),
-    })?;
-
-    let shape = array.shape().to_vec();
-    let (height, width) = match shape[..] {
-        [3, height, width] | [1, 3, height, width] => (height, width),
-        [_, _, 3] | [1, _, _, 3] => bail!(
-            "{name} has the shape {shape:?}, channels last; elucid reads [3, H, W]: save numpy.moveaxis(x, -1, -3)"
+    let planes = Planes::read(path.as_ref(), |shape| match *shape {
+        [3, _, _] | [1, 3, _, _] => Ok(()),
+        [_, _, 3] | [1, _, _, 3] => Err(
+            ", channels last; elucid reads [3, H, W]: save numpy.moveaxis(x, -1, -3)".to_owned(),
         ),
         [count, 3, _, _] if count > 1 => {
-            bail!("{name} has the shape {shape:?}, {count} images; elucid reads one: save x[0]");
+            Err(format!(", {count} images; elucid reads one: save x[0]"))
         }
-        _ => bail!(
-            "{name} has the shape {shape:?}; elucid reads one image of shape [3, H, W] or [1, 3, H, W]"
-        ),
-    };
-    let largest = height.max(width);
-    ensure!(
-        height > 0 && width > 0,
-        "{name} has the shape {shape:?}, which holds no pixels"
-    );
-    ensure!(
-        largest <= MAX_SIDE && height * width <= MAX_PIXELS,
-        "{name} has the shape {shape:?}; elucid reads at most {MAX_SIDE} pixels a side and {MAX_PIXELS} in all"
-    );
-
-    let strides = array.strides().to_vec();
-    let strides = [
-        strides[shape.len() - 2],
-        strides[shape.len() - 1],
-        strides[shape.len() - 3],
-    ]
-    .map(|s| s as usize);
-    let (height, width) = (height as usize, width as usize);
-    let dtype = array.dtype();
-    let float_size = match &dtype {
-        DType::Plain(kind) if kind.type_char() == TypeChar::Float => kind.size_field(),
-        _ => 0,
-    };
-    let values = match float_size {
-        4 => array.into_vec::<f32>(),
-        8 => array
-            .into_vec::<f64>()
-            .map(|wide| wide.into_iter().map(|value| value as f32).collect()),
-        _ => bail!(
-            "{name} holds {}; elucid reads f32 or f64: save x.astype(\"float32\")",
-            dtype.descr()
-        ),
-    }
-    .map_err(|error| match error.kind() {
-        ErrorKind::UnexpectedEof => {
-            anyhow!(
-                "{name} is cut short: its header promises the shape {shape:?}; save the array again"
-            )
-        }
-        _ => anyhow!("cannot read {name}: {error}"),
+        _ => Err("; elucid reads one image of shape [3, H, W] or [1, 3, H, W]".to_owned()),
     })?;
-
-    let mut image = Vec::with_capacity(values.len());
+    let [height, width] = planes.size();
+    let mut image = Vec::with_capacity(planes.values.len());
     for y in 0..height {
         for x in 0..width {
             for c in 0..3 {
-                let value = values[y * strides[0] + x * strides[1] + c * strides[2]];
+                let value = planes.at(c, y, x);
                 ensure!(
                     value.is_finite(),
                     "{name} holds {value} at channel {c}, row {y}, column {x}; an image must be finite numbers"
@@ -115,6 +162,34 @@ pub fn read_image(path: impl AsRef<Path>) -> Result<(Vec<f32>, usize, usize)> {
         }
     }
     Ok((image, height, width))
+}
+
+/// Reads a map that any program made: f32 or f64 of shape `[H, W]`, or `[C, H, W]`, whose channels are summed. The result is
+/// `[h, w]`, with `[h, w]`.
+///
+/// # Errors
+/// As for [`read_image`].
+pub fn read_map(path: impl AsRef<Path>) -> Result<(Vec<f32>, [usize; 2])> {
+    let name = path.as_ref().display();
+    let planes = Planes::read(path.as_ref(), |shape| match *shape {
+        [_, _] | [1..=4, _, _] => Ok(()),
+        _ => Err(
+            "; elucid reads maps of shape [H, W], or [C, H, W] with up to 4 channels".to_owned(),
+        ),
+    })?;
+    let [height, width] = planes.size();
+    let mut map = Vec::with_capacity(height * width);
+    for y in 0..height {
+        for x in 0..width {
+            let value: f32 = (0..planes.channels()).map(|c| planes.at(c, y, x)).sum();
+            ensure!(
+                value.is_finite(),
+                "{name} holds {value} at row {y}, column {x}; a map must be finite numbers"
+            );
+            map.push(value);
+        }
+    }
+    Ok((map, [height, width]))
 }
 
 /// Writes a map of `height` x `width` values, row by row, as a little-endian f32 array of shape `[H, W]`.

@@ -15,7 +15,7 @@ use serde_json::Value;
 /// Pictures of the data set.
 const PICTURES: usize = 9;
 /// A run with most that can be random.
-const RUN: &str = "eval insdel --model m.elucid --data photos --step 100 --threads 1 --method lrp --method gradcam \
+const RUN: &str = "eval insdel --model m.elucid --data photos --step 100 --method lrp --method gradcam \
                    --method lrp:paper:q4 --method smoothgrad:3 --method edge";
 
 /// A folder with classes, masks and a list of labels.
@@ -24,7 +24,7 @@ fn place() -> Place {
     for folder in ["photos", "photos/images", "photos/masks"] {
         place.folder(folder);
     }
-    let mut labels = String::from("image,label,class\n");
+    let mut labels = String::from("file,label\n");
     for i in 0..PICTURES {
         let name = format!("picture{i}");
         place.photo(&format!("photos/images/{name}.png"), 40 + i as u32, 36);
@@ -34,7 +34,11 @@ fn place() -> Place {
         });
         mask.save(place.path(&format!("photos/masks/{name}.png")))
             .unwrap();
-        labels.push_str(&format!("images/{name}.png,{},c{}\n", i % 5, i % 5));
+        labels.push_str(&format!(
+            "{name}.png,{}
+",
+            i % 5
+        ));
     }
     place.write("photos/labels.csv", labels);
     place
@@ -342,8 +346,12 @@ fn a_run_is_only_gone_on_with_by_the_same_command() {
     let line = "eval insdel --model m.elucid --data photos --step 300 --method random --limit 3";
     place.accept(&format!("{line} -o run"));
     for (more, wanted) in [
-        ("--scorer paper", "options"),
-        ("--seed 7", "another"),
+        (
+            "--scorer paper",
+            "data.order (\"shuffled 42\", not \"paper 42\")",
+        ),
+        ("--seed 7", "data.crc32"),
+        ("--patch 2", "options.patch"),
         ("--method edge", "methods"),
         ("--strict-data", "strict_data"),
         ("--shard 1/2", "shard"),
@@ -404,6 +412,79 @@ fn wrong_wishes_are_refused_before_anything_is_written() {
 }
 
 #[test]
+fn maps_of_other_programs_are_judged_like_our_own() {
+    let place = place();
+    place.folder("theirs");
+    for i in 0..PICTURES {
+        let command = format!(
+            "explain --model m.elucid photos/images/picture{i}.png --no-picture --map theirs/picture{i}.npy"
+        );
+        place.accept(&command);
+    }
+    // Half the size, two channels: enlarged and summed.
+    place.folder("other");
+    for i in 0..PICTURES {
+        place.array(&format!("other/picture{i}.npy"), &[2, 16, 16], |at| {
+            (at % 37) as f32
+        });
+    }
+    let line = "eval insdel --step 100 --model m.elucid --data photos --method lrp --maps theirs=theirs --maps other=other";
+    place.accept(&format!("{line} -o run"));
+    for record in records(&place, "run") {
+        assert_eq!(record["methods"]["lrp"], record["methods"]["theirs"]);
+        assert_ne!(record["methods"]["lrp"], record["methods"]["other"]);
+    }
+    fs::remove_file(place.path("other/picture4.npy")).unwrap();
+    let outcome = place.run(&format!("{line} -o cut").split(' ').collect::<Vec<_>>());
+    assert_eq!(outcome.code, Some(1));
+    assert!(
+        outcome.stderr.contains("picture4.npy") && outcome.stderr.contains("other"),
+        "{}",
+        outcome.stderr
+    );
+    place.refuse(2, &format!("{line} --maps lrp=theirs -o bad"), &["already"]);
+}
+
+#[test]
+fn an_interrupt_leaves_a_run_to_go_on_with() {
+    let place = place();
+    let line =
+        "eval insdel --step 5 --model m.elucid --data photos --method lrp --threads 1 -o run";
+    let mut run = Command::new(env!("CARGO_BIN_EXE_elucid-under-test"))
+        .args(line.split_whitespace())
+        .current_dir(place.path("."))
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let size = || fs::metadata(place.path("run/images.jsonl")).map_or(0, |file| file.len());
+    while size() == 0 {
+        assert!(
+            run.try_wait().unwrap().is_none(),
+            "the run was over at once"
+        );
+        sleep(Duration::from_millis(1));
+    }
+    let interrupted = Command::new("kill")
+        .args(["-INT", &run.id().to_string()])
+        .status();
+    assert!(interrupted.unwrap().success());
+    let output = run.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the same command goes on"), "{said}");
+    assert!(!place.path("run/summary.json").exists() && records(&place, "run").len() < PICTURES);
+    let outcome = place.run(&line.split(' ').collect::<Vec<_>>());
+    assert_eq!(outcome.code, Some(0));
+    assert!(
+        outcome.stderr.contains("going on with run"),
+        "{}",
+        outcome.stderr
+    );
+    assert_eq!(records(&place, "run").len(), PICTURES);
+}
+
+#[test]
 fn explain_takes_every_method() {
     let place = Place::new();
     let line = "explain --model m.elucid a.png --no-picture --map a.npy --method";
@@ -446,4 +527,83 @@ fn explain_takes_every_method() {
         );
         assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     }
+}
+
+/// Runs a script of `host/recipes` with `elucid` on its path and these variables.
+fn script(place: &Place, arguments: &[&str], variables: &[(&str, &str)]) {
+    let bin = place.path("bin");
+    if !bin.exists() {
+        fs::create_dir(&bin).unwrap();
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_elucid-under-test"), bin.join("elucid"))
+            .unwrap();
+    }
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let output = Command::new(arguments[0])
+        .args(&arguments[1..])
+        .current_dir(place.path("."))
+        .env("PATH", path)
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn recipes_for_schedulers_give_the_whole_run() {
+    let place = place();
+    let methods = "--method lrp --method gradcam";
+    place.accept(&format!(
+        "eval insdel --model m.elucid --data photos {methods} -o whole"
+    ));
+    let whole = results(&place, "whole");
+    let recipes = concat!(env!("CARGO_MANIFEST_DIR"), "/../host/recipes");
+    let slurm = format!("{recipes}/slurm.sh");
+    let common = [
+        ("RUN", "slurm"),
+        ("MODEL", "m.elucid"),
+        ("DATA", "photos"),
+        ("SLURM_ARRAY_TASK_COUNT", "3"),
+    ];
+    for task in ["0", "1", "2"] {
+        script(
+            &place,
+            &["bash", &slurm],
+            &[&common[..], &[("SLURM_ARRAY_TASK_ID", task)]].concat(),
+        );
+    }
+    script(&place, &["bash", &slurm], &common[..1]);
+    for (whole, merged) in whole.iter().zip(results(&place, "slurm/whole")) {
+        assert_eq!(
+            String::from_utf8_lossy(whole),
+            String::from_utf8_lossy(&merged)
+        );
+    }
+    // The pod's command as the Job has it: the block of text under `args`.
+    let job = fs::read_to_string(format!("{recipes}/kubernetes.yaml")).unwrap();
+    let after = job.split("- |\n").nth(1).unwrap();
+    let depth = after.len() - after.trim_start().len();
+    let lines = after
+        .lines()
+        .take_while(|line| line.starts_with(&" ".repeat(depth)));
+    let command: Vec<&str> = lines.map(|line| &line[depth..]).collect();
+    let command = command.join("\n");
+    place.folder("root");
+    fs::copy(place.path("m.elucid"), place.path("root/model.elucid")).unwrap();
+    fs::rename(place.path("photos"), place.path("root/data")).unwrap();
+    for index in ["0", "1"] {
+        let variables = [
+            ("ROOT", "root"),
+            ("FORMAT", "folder"),
+            ("PARTS", "2"),
+            ("JOB_COMPLETION_INDEX", index),
+        ];
+        script(&place, &["/bin/sh", "-ceu", &command], &variables);
+    }
+    place.accept("eval merge root/insdel/part-0 root/insdel/part-1 -o merged");
+    let [images, ..] = results(&place, "merged");
+    assert!(whole[0] == images);
 }

@@ -43,6 +43,7 @@ fn map(model: &Model<'_>, image: &Image, class: u32, name: &str, batch: usize) -
     let mut network = Classifier::new(model, image.shape, &threads);
     let subject = Subject {
         image: &image.values,
+        id: "a.png",
         class,
         seed: 1,
     };
@@ -84,6 +85,7 @@ fn integrated_gradients_are_captums_and_complete() {
         let mut network = Classifier::new(&model, image.shape, &threads);
         let subject = Subject {
             image: &image.values,
+            id: "a.png",
             class,
             seed: 1,
         };
@@ -145,6 +147,7 @@ fn rise_is_the_official_one_for_the_same_masks() {
     assert!(first.error < 1e-6, "{first}");
     let subject = Subject {
         image: &golden.image.values,
+        id: "a.png",
         class: top(golden.logits()),
         seed: 0,
     };

@@ -346,9 +346,11 @@ impl Job<'_> {
             .collect();
         let mut maps = Vec::new();
         let seeds = seeds.map_err(wrong)?;
+        let name = ready.input.name();
         for seed in &seeds {
             let subject = Subject {
                 image: &ready.values,
+                id: &name,
                 class: seed.target,
                 seed: 0,
             };

@@ -70,6 +70,8 @@ impl Skip {
 
 /// A picture that is judged by.
 pub struct Case {
+    /// What it is called.
+    pub id: String,
     /// What the network sees of it.
     pub prepared: Prepared,
     /// The network's answer.
@@ -139,6 +141,7 @@ impl Case {
             return Ok(Err(Skip::Lacks("it has no label")));
         };
         Ok(Ok(Case {
+            id: sample.id.clone(),
             label: sample.label,
             predicted,
             explained: about(explained)?.target,
@@ -156,6 +159,7 @@ impl Case {
     pub fn subject(&self) -> Subject<'_> {
         Subject {
             image: &self.prepared.image,
+            id: &self.id,
             class: self.explained,
             seed: self.seed,
         }

@@ -73,6 +73,7 @@ mod tests {
             .collect();
         let subject = Subject {
             image: &image,
+            id: "a.png",
             class: 0,
             seed: 0,
         };

@@ -5,6 +5,7 @@
 
 mod cam;
 mod control;
+mod given;
 mod gradient;
 mod lrp;
 mod rise;
@@ -14,6 +15,7 @@ use anyhow::Result;
 
 pub use cam::{GradCam, ScoreCam, ScoreVariant};
 pub use control::{Constant, Edge, Noise};
+pub use given::Given;
 pub use gradient::{Channels, Derivative, Flow};
 pub use lrp::Lrp;
 pub use rise::{Masks, Rise};
@@ -26,6 +28,8 @@ use crate::classifier::Classifier;
 pub struct Subject<'a> {
     /// The network's input `[h, w, 3]`, normalised.
     pub image: &'a [f32],
+    /// What the picture is called.
+    pub id: &'a str,
     /// The class.
     pub class: u32,
     /// Decides whatever the method draws at random; another one for every picture.

@@ -8,8 +8,8 @@ use elucid_core::heat::quantize;
 use elucid_core::rule::Split;
 
 use super::{
-    Attribution, Channels, Constant, Derivative, Edge, Flow, GradCam, Lrp, Noise, Rise, ScoreCam,
-    ScoreVariant, Subject,
+    Attribution, Channels, Constant, Derivative, Edge, Flow, Given, GradCam, Lrp, Noise, Rise,
+    ScoreCam, ScoreVariant, Subject,
 };
 use crate::classifier::Classifier;
 use crate::engine::PRESETS;
@@ -50,6 +50,7 @@ enum Kind {
     ScoreCam(ScoreVariant),
     Rise { masks: usize },
     Derivative(Flow, Channels),
+    Given(Given),
     Noise,
     Constant,
     Edge,
@@ -64,6 +65,32 @@ impl Spec {
             kind: Kind::Constant,
             levels: None,
         }
+    }
+
+    /// Maps from files, as `--maps NAME=FOLDER` asks for them; the folder isn't part of the name.
+    ///
+    /// # Errors
+    /// One line if the text is something else, or the name is another method's.
+    pub fn given(text: &str) -> Result<Self, String> {
+        let usual = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
+        let parts = text.split_once('=');
+        let Some((name, folder)) =
+            parts.filter(|(name, _)| !name.is_empty() && name.chars().all(usual))
+        else {
+            return Err("write NAME=FOLDER, the name in letters and digits".to_owned());
+        };
+        if name.parse::<Self>().is_ok() {
+            return Err(format!(
+                "{name} is a method's name already; choose another one"
+            ));
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            kind: Kind::Given(Given {
+                folder: folder.into(),
+            }),
+            levels: None,
+        })
     }
 
     /// The name as it was asked for.
@@ -87,6 +114,7 @@ impl Spec {
             | Kind::ScoreCam(_)
             | Kind::Rise { .. }
             | Kind::Derivative(..)
+            | Kind::Given(_)
             | Kind::Noise
             | Kind::Constant
             | Kind::Edge => None,
@@ -106,7 +134,7 @@ impl Spec {
     /// The method; `batch` images are forwarded at once where it needs several.
     #[must_use]
     pub fn make(&self, batch: usize) -> Box<dyn Attribution> {
-        let method: Box<dyn Attribution> = match self.kind {
+        let method: Box<dyn Attribution> = match self.kind.clone() {
             Kind::Lrp(lrp) => Box::new(lrp),
             Kind::GradCam => Box::new(GradCam),
             Kind::ScoreCam(variant) => Box::new(ScoreCam { variant, batch }),
@@ -121,6 +149,7 @@ impl Spec {
                 share: OFFICIAL_SHARE,
                 batch,
             }),
+            Kind::Given(given) => Box::new(given),
             Kind::Noise => Box::new(Noise),
             Kind::Constant => Box::new(Constant),
             Kind::Edge => Box::new(Edge),
@@ -223,7 +252,9 @@ impl Kind {
                     ) => return None,
                 }
             }
-            Kind::GradCam | Kind::Noise | Kind::Constant | Kind::Edge => return None,
+            Kind::GradCam | Kind::Given(_) | Kind::Noise | Kind::Constant | Kind::Edge => {
+                return None;
+            }
         }
         Some(())
     }

@@ -1,6 +1,5 @@
 //! The folder of a run: begun, gone on with, read.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -8,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use super::config::Config;
 use super::record::Record;
@@ -148,23 +148,28 @@ impl Folder {
     }
 }
 
-/// The first setting in which two runs differ.
+/// The first setting in which two runs differ, and how.
 fn difference(one: &Config, other: &Config) -> Result<Option<String>> {
-    type Values = BTreeMap<String, serde_json::Value>;
-    let values = |config: &Config| -> Result<Values> {
-        Ok(serde_json::from_value(serde_json::to_value(
-            &config.settings,
-        )?)?)
+    let [one, other] = [one, other].map(|config| serde_json::to_value(&config.settings));
+    Ok(unlike("", &one?, &other?))
+}
+
+/// The first place where two values differ: its path, and what is there.
+fn unlike(path: &str, one: &Value, other: &Value) -> Option<String> {
+    if one == other {
+        return None;
+    }
+    let (Value::Object(one), Value::Object(other)) = (one, other) else {
+        return Some(format!("{path} ({other}, not {one})"));
     };
-    let (one, other) = (values(one)?, values(other)?);
-    let differs = |(name, value): (&String, &serde_json::Value)| other.get(name) != Some(value);
-    let Some((name, value)) = one.iter().find(|&pair| differs(pair)) else {
-        return Ok(None);
-    };
-    let found = other
-        .get(name)
-        .map_or("nothing".to_owned(), ToString::to_string);
-    Ok(Some(format!("{name} ({found}, not {value})")))
+    let names = one.keys().chain(other.keys());
+    names
+        .filter_map(|name| {
+            let of = |values: &Map<String, Value>| values.get(name).cloned().unwrap_or_default();
+            let dot = if path.is_empty() { "" } else { "." };
+            unlike(&format!("{path}{dot}{name}"), &of(one), &of(other))
+        })
+        .next()
 }
 
 impl Journal {

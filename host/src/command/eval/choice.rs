@@ -52,6 +52,12 @@ pub struct Choice {
     /// Method to judge, once for each (see below); controls are added: random and constant
     #[arg(long = "method", value_name = "METHOD")]
     methods: Vec<Spec>,
+    /// Judge maps that another program made under this name: .npy files, f32 [H, W], of the pictures' names
+    #[arg(long, value_name = "NAME=DIR", value_parser = Spec::given)]
+    maps: Vec<Spec>,
+    /// A line about the data that the report shows, such as where the masks are from
+    #[arg(long, value_name = "TEXT")]
+    note: Vec<String>,
     /// Heat Quantization of every method's map to this many levels
     #[arg(long, value_name = "LEVELS", value_parser = clap::value_parser!(u32).range(2..=65_536))]
     quantize: Option<u32>,
@@ -293,7 +299,7 @@ impl Choice {
                 },
                 selected: places.len(),
                 crc32: format!("{:08x}", checksum(identity.as_bytes())),
-                remarks: data.remarks().to_vec(),
+                remarks: [data.remarks(), &self.note].concat(),
             },
             methods: methods.iter().map(|spec| spec.name().to_owned()).collect(),
             target: target.to_owned(),
@@ -321,12 +327,12 @@ impl Choice {
             specs.collect()
         };
         if measure == Measure::Accuracy {
-            if !self.methods.is_empty() {
+            if !self.methods.is_empty() || !self.maps.is_empty() {
                 bail!("accuracy is the network's own; leave --method out");
             }
             return Ok(vec![Spec::network()]);
         }
-        let mut methods = self.methods.clone();
+        let mut methods = [self.methods.as_slice(), &self.maps].concat();
         if measure == Measure::Conservation {
             if methods.is_empty() {
                 methods = parse(&["lrp", "lrp:paper", "lrp:paper:half"])?;
