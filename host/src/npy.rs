@@ -164,12 +164,15 @@ pub fn read_image(path: impl AsRef<Path>) -> Result<(Vec<f32>, usize, usize)> {
     Ok((image, height, width))
 }
 
-/// Reads a map that any program made: f32 or f64 of shape `[H, W]`, or `[C, H, W]`, whose channels are summed. The result is
-/// `[h, w]`, with `[h, w]`.
+/// Reads a map that any program made: f32 or f64 of shape `[H, W]`, or `[C, H, W]`, whose channels `reduce` puts together. The
+/// result is `[h, w]`, with `[h, w]`.
 ///
 /// # Errors
 /// As for [`read_image`].
-pub fn read_map(path: impl AsRef<Path>) -> Result<(Vec<f32>, [usize; 2])> {
+pub fn read_map(
+    path: impl AsRef<Path>,
+    reduce: impl Fn(&[f32]) -> f32,
+) -> Result<(Vec<f32>, [usize; 2])> {
     let name = path.as_ref().display();
     let planes = Planes::read(path.as_ref(), |shape| match *shape {
         [_, _] | [1..=4, _, _] => Ok(()),
@@ -179,9 +182,12 @@ pub fn read_map(path: impl AsRef<Path>) -> Result<(Vec<f32>, [usize; 2])> {
     })?;
     let [height, width] = planes.size();
     let mut map = Vec::with_capacity(height * width);
+    let mut pixel = Vec::new();
     for y in 0..height {
         for x in 0..width {
-            let value: f32 = (0..planes.channels()).map(|c| planes.at(c, y, x)).sum();
+            pixel.clear();
+            pixel.extend((0..planes.channels()).map(|c| planes.at(c, y, x)));
+            let value = reduce(&pixel);
             ensure!(
                 value.is_finite(),
                 "{name} holds {value} at row {y}, column {x}; a map must be finite numbers"

@@ -428,11 +428,12 @@ fn maps_of_other_programs_are_judged_like_our_own() {
             (at % 37) as f32
         });
     }
-    let line = "eval insdel --step 100 --model m.elucid --data photos --method lrp --maps theirs=theirs --maps other=other";
+    let line = "eval insdel --step 100 --model m.elucid --data photos --method lrp --maps theirs=theirs --maps other=other --maps other:first=other";
     place.accept(&format!("{line} -o run"));
     for record in records(&place, "run") {
         assert_eq!(record["methods"]["lrp"], record["methods"]["theirs"]);
         assert_ne!(record["methods"]["lrp"], record["methods"]["other"]);
+        assert_ne!(record["methods"]["other:first"], record["methods"]["other"]);
     }
     fs::remove_file(place.path("other/picture4.npy")).unwrap();
     let outcome = place.run(&format!("{line} -o cut").split(' ').collect::<Vec<_>>());

@@ -10,7 +10,7 @@ mod object;
 mod sanity;
 mod sensitivity;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use elucid_core::op::head::{Seed, seed};
 use elucid_core::rule::{Init, Target};
 
@@ -129,6 +129,13 @@ impl Case {
         }
         let prepared = photo.prepare(&how)?;
         let logits = network.logits(&prepared.image)?.to_vec();
+        if let Some(label) = sample.label.filter(|&label| label as usize >= logits.len()) {
+            bail!(
+                "{} is of class {label}, but the network has {} classes; name the network's with --classes",
+                sample.id,
+                logits.len()
+            );
+        }
         let about = |target| seed(&logits, target, Init::Probability);
         let predicted = about(Target::Predicted)?;
         let label = || sample.label.map(Target::Class);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use super::{Attribution, Subject};
+use super::{Attribution, Channels, Subject};
 use crate::classifier::Classifier;
 use crate::metric::resize::bilinear;
 use crate::npy::read_map;
@@ -14,6 +14,8 @@ use crate::npy::read_map;
 pub struct Given {
     /// The folder.
     pub folder: PathBuf,
+    /// How channels are put together, where maps have some.
+    pub channels: Channels,
 }
 
 impl Attribution for Given {
@@ -30,7 +32,7 @@ impl Attribution for Given {
                 id.with_extension("npy").display()
             );
         };
-        let (map, size) = read_map(&path)?;
+        let (map, size) = read_map(&path, |pixel| self.channels.pixel(pixel))?;
         Ok(bilinear(&map, size, network.size()))
     }
 }

@@ -58,17 +58,21 @@ impl Channels {
         (Channels::First, "first"),
     ];
 
+    /// One number for the values of a pixel.
+    #[must_use]
+    pub fn pixel(self, values: &[f32]) -> f32 {
+        match self {
+            Channels::Sum => values.iter().sum(),
+            Channels::Absolute => values.iter().map(|v| v.abs()).sum(),
+            Channels::First => values.first().copied().unwrap_or(0.0),
+        }
+    }
+
     /// `[h, w, 3]` as `[h, w]`.
     #[must_use]
     pub fn reduce(self, attribution: &[f32]) -> Vec<f32> {
         let pixels = attribution.as_chunks::<3>().0.iter();
-        pixels
-            .map(|pixel| match self {
-                Channels::Sum => pixel.iter().sum(),
-                Channels::Absolute => pixel.iter().map(|v| v.abs()).sum(),
-                Channels::First => pixel[0],
-            })
-            .collect()
+        pixels.map(|pixel| self.pixel(pixel)).collect()
     }
 }
 

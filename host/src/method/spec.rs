@@ -67,18 +67,21 @@ impl Spec {
         }
     }
 
-    /// Maps from files, as `--maps NAME=FOLDER` asks for them; the folder isn't part of the name.
+    /// Maps from files, as `--maps NAME=FOLDER` asks for them, or `NAME:first=FOLDER`, `NAME:abs=FOLDER` where they have
+    /// channels; the folder isn't part of the name.
     ///
     /// # Errors
     /// One line if the text is something else, or the name is another method's.
     pub fn given(text: &str) -> Result<Self, String> {
         let usual = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
-        let parts = text.split_once('=');
-        let Some((name, folder)) =
-            parts.filter(|(name, _)| !name.is_empty() && name.chars().all(usual))
-        else {
-            return Err("write NAME=FOLDER, the name in letters and digits".to_owned());
-        };
+        let wrong = || "write NAME=FOLDER, the name in letters and digits".to_owned();
+        let (name, folder) = text.split_once('=').ok_or_else(wrong)?;
+        let (own, channels) = name.split_once(':').unwrap_or((name, "sum"));
+        let mut ways = Channels::NAMES.iter();
+        let way = ways.find(|(_, name)| *name == channels).ok_or_else(wrong)?;
+        if own.is_empty() || !own.chars().all(usual) {
+            return Err(wrong());
+        }
         if name.parse::<Self>().is_ok() {
             return Err(format!(
                 "{name} is a method's name already; choose another one"
@@ -88,6 +91,7 @@ impl Spec {
             name: name.to_owned(),
             kind: Kind::Given(Given {
                 folder: folder.into(),
+                channels: way.0,
             }),
             levels: None,
         })

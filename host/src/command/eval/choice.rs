@@ -52,7 +52,8 @@ pub struct Choice {
     /// Method to judge, once for each (see below); controls are added: random and constant
     #[arg(long = "method", value_name = "METHOD")]
     methods: Vec<Spec>,
-    /// Judge maps that another program made under this name: .npy files, f32 [H, W], of the pictures' names
+    /// Judge maps that another program made under this name: .npy files, f32 [H, W], of the pictures' names. Channels
+    /// [C, H, W] are summed, unless NAME ends in :first or :abs
     #[arg(long, value_name = "NAME=DIR", value_parser = Spec::given)]
     maps: Vec<Spec>,
     /// A line about the data that the report shows, such as where the masks are from
