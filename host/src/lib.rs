@@ -8,6 +8,7 @@
 //! - [`photo`], [`npy`], [`picture`], [`atomic`]: pictures and maps in and out;
 //! - [`metric`]: how good a map is, in numbers;
 //! - [`run`]: an evaluation on disk;
+//! - [`report`]: a page of runs, for people;
 //! - [`dataset`]: labelled pictures with masks and boxes, as they lie on disk;
 //! - [`command`]: the commands of the program `elucid`.
 
@@ -27,6 +28,7 @@ pub mod peak;
 pub mod photo;
 pub mod picture;
 pub mod preprocess;
+pub mod report;
 pub mod run;
 pub mod synthetic;
 pub mod timed;

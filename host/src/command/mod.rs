@@ -4,6 +4,7 @@ mod against;
 mod bench;
 mod doctor;
 mod explain;
+mod explanation;
 mod import;
 mod inspect;
 mod layers;
@@ -49,6 +50,8 @@ enum Command {
     Inspect(inspect::Arguments),
     /// Show the schedule, the memory map and the work of an explanation
     Plan(plan::Arguments),
+    /// Make one HTML file of the runs of an evaluation: tables, curves, pictures, comparisons
+    Report(report::Arguments),
     /// Measure the time and memory of inference and explanation
     Bench(bench::Arguments),
     /// Show what hardware, drivers and libraries were found
@@ -67,6 +70,7 @@ pub fn main() -> ExitCode {
         Command::Import(arguments) => import::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Doctor => doctor::run(),
     };
