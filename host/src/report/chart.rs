@@ -50,6 +50,14 @@ impl Frame {
         self.size.1 - self.margin[3]
     }
 
+    /// Whether the words under the horizontal axis are too long to stand side by side.
+    #[must_use]
+    pub fn tilts(&self, ticks: &[Tick]) -> bool {
+        let widest = ticks.iter().map(|(_, text)| text.chars().count()).max();
+        let room = (self.right() - self.margin[0]) / ticks.len().max(1) as f64;
+        widest.unwrap_or(0) as f64 * LETTER > room.max(34.0)
+    }
+
     /// Begins a drawing that says `label` to those who can't see it.
     #[must_use]
     pub fn open(&self, label: &str) -> String {
@@ -83,13 +91,7 @@ impl Frame {
             let (x, y) = (at(left - 7.0), at(self.down(*value) + 4.0));
             let _ = write!(out, r#"<text class="end" x="{x}" y="{y}">{text}</text>"#);
         }
-        let widest =
-            x.0.iter()
-                .map(|(_, text)| text.chars().count())
-                .max()
-                .unwrap_or(0);
-        let room = (self.right() - left) / x.0.len().max(1) as f64;
-        let tilted = widest as f64 * LETTER > room.max(34.0);
+        let tilted = self.tilts(x.0);
         for (value, text) in x.0 {
             let (x, y) = (at(self.across(*value)), at(self.floor() + 16.0));
             let text = escaped(text);
@@ -203,7 +205,7 @@ fn places(frame: &Frame, series: &[Series]) -> Vec<Option<(f64, f64)>> {
                 {
                     continue;
                 }
-                // A name beside a steep curve is far from most of it.
+                // A name beside a steep curve is near it with one corner only.
                 let slope = own(f64::max, f64::NEG_INFINITY) - own(f64::min, f64::INFINITY);
                 let others = heights.iter().enumerate().filter(|(j, _)| *j != i);
                 let clear = others
@@ -211,8 +213,8 @@ fn places(frame: &Frame, series: &[Series]) -> Vec<Option<(f64, f64)>> {
                     .flatten()
                     .map(|y| (box_[1] - y).max(y - box_[3]))
                     .fold(60.0, f64::min);
-                let worth = clear - slope;
-                if clear > 4.0 + slope && best.is_none_or(|(most, ..)| worth > most) {
+                let worth = clear.min(24.0) - 0.3 * slope;
+                if clear > 6.0 && best.is_none_or(|(most, ..)| worth > most) {
                     best = Some((worth, left, top));
                 }
             }

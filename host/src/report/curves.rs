@@ -131,10 +131,9 @@ fn draw(panel: &Panel, methods: &[&MethodSummary], palette: &Palette, y: (f64, f
     } else {
         1.0
     };
-    let long = names.is_some_and(|all| all.iter().any(|name| name.chars().count() > 5));
-    let frame = Frame {
-        size: (420.0, if long { 325.0 } else { 300.0 }),
-        margin: [52.0, 14.0, 10.0, if long { 70.0 } else { 42.0 }],
+    let mut frame = Frame {
+        size: (420.0, 300.0),
+        margin: [52.0, 14.0, 10.0, 42.0],
         x: (0.0, last),
         y,
     };
@@ -150,6 +149,10 @@ fn draw(panel: &Panel, methods: &[&MethodSummary], palette: &Palette, y: (f64, f
         }
         None => ticks(0.0, 1.0, 5),
     };
+    if frame.tilts(&x_ticks) {
+        frame.size.1 += 25.0;
+        frame.margin[3] += 28.0;
+    }
     let point = |i: usize, count: usize, e: &Estimate| {
         let x = last * i as f64 / (count - 1) as f64;
         [x, e.mean, e.low, e.high]

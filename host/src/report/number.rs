@@ -6,27 +6,43 @@ use minijinja::HtmlEscape;
 
 use crate::run::summary::Estimate;
 
-/// A number for a table: three decimals, or two digits and a power of ten where these would hide it. With a true minus.
+/// A number by itself: three decimals, or two digits and a power of ten where these would hide it. With a true minus.
 #[must_use]
 pub fn figure(value: f64) -> String {
-    let size = value.abs();
+    scaled(value, value.abs())
+}
+
+/// A number in the form that fits numbers up to `size`, so that those that belong together look alike.
+fn scaled(value: f64, size: f64) -> String {
     if !value.is_finite() {
         return "–".to_owned();
     }
-    if value == 0.0 {
-        return "0".to_owned();
-    }
+    let own = value.abs();
     let text = match size {
-        0.0005..1.0 => format!("{size:.3}"),
-        1.0..100.0 => {
-            let text = format!("{size:.3}");
-            text.strip_suffix(".000")
-                .map_or(text.clone(), str::to_owned)
-        }
-        100.0..100_000.0 => format!("{size:.1}"),
-        _ => power(size),
+        0.0 | 0.01..100.0 => format!("{own:.3}"),
+        0.0005..0.01 => format!("{own:.4}"),
+        100.0..100_000.0 => format!("{own:.1}"),
+        _ if own == 0.0 => "0".to_owned(),
+        _ => power(own),
     };
-    signed(value, &text)
+    // What is rounded to nothing has no sign.
+    let nothing = text.chars().all(|c| c == '0' || c == '.');
+    match value < 0.0 && !nothing {
+        true => format!("−{text}"),
+        false => text,
+    }
+}
+
+/// The largest of a mean and the ends of its interval.
+fn size(e: &Estimate) -> f64 {
+    let all = [e.mean, e.low, e.high];
+    all.into_iter().map(f64::abs).fold(0.0, f64::max)
+}
+
+/// A mean in the form of its interval.
+#[must_use]
+pub fn mean(e: &Estimate) -> String {
+    scaled(e.mean, size(e))
 }
 
 /// `2.3 · 10⁻⁶`.
@@ -49,29 +65,21 @@ fn power(size: f64) -> String {
     format!("{digits}\u{202f}·\u{202f}10{raised}")
 }
 
-fn signed(value: f64, text: &str) -> String {
-    if value < 0.0 {
-        format!("−{text}")
-    } else {
-        text.to_owned()
-    }
-}
-
-/// A difference: with its sign always.
+/// A mean difference in the form of its interval: with its sign always.
 #[must_use]
-pub fn difference(value: f64) -> String {
-    let text = figure(value);
-    if value > 0.0 {
-        format!("+{text}")
-    } else {
-        text
+pub fn difference(e: &Estimate) -> String {
+    let text = mean(e);
+    match e.mean > 0.0 {
+        true => format!("+{text}"),
+        false => text,
     }
 }
 
 /// An interval, such as `0.551 to 0.612`.
 #[must_use]
-pub fn interval(estimate: &Estimate) -> String {
-    format!("{} to {}", figure(estimate.low), figure(estimate.high))
+pub fn interval(e: &Estimate) -> String {
+    let size = size(e);
+    format!("{} to {}", scaled(e.low, size), scaled(e.high, size))
 }
 
 /// A share in per cent.
@@ -81,7 +89,7 @@ pub fn percent(share: f64) -> String {
     if percent > 0.0 && percent < 0.1 {
         return "< 0.1\u{202f}%".to_owned();
     }
-    let digits = usize::from(percent > 0.0 && percent < 10.0);
+    let digits = usize::from(percent > 0.0 && percent < 9.95);
     format!("{percent:.digits$}\u{202f}%")
 }
 
@@ -185,8 +193,8 @@ mod tests {
             (-0.0123, "−0.012"),
             (2.34e-6, "2.3\u{202f}·\u{202f}10⁻⁶"),
             (-2.8e35, "−2.8\u{202f}·\u{202f}10³⁵"),
-            (0.0, "0"),
-            (1.0, "1"),
+            (0.0, "0.000"),
+            (1.0, "1.000"),
             (12.5, "12.500"),
             (1234.56, "1234.6"),
             (f64::NAN, "–"),
@@ -194,7 +202,22 @@ mod tests {
         for (value, text) in cases {
             assert_eq!(figure(value), text);
         }
-        assert_eq!(difference(0.25), "+0.250");
+        let narrow = Estimate {
+            mean: 0.25,
+            low: -0.0001,
+            high: 0.5,
+            images: 9,
+        };
+        assert_eq!(difference(&narrow), "+0.250");
+        assert_eq!(interval(&narrow), "0.000 to 0.500");
+        let small = Estimate {
+            mean: -0.0012,
+            low: -0.0032,
+            high: 0.0003,
+            images: 9,
+        };
+        assert_eq!(mean(&small), "−0.0012");
+        assert_eq!(interval(&small), "−0.0032 to 0.0003");
         assert_eq!(probability(0.00009), "< 0.001");
         assert_eq!(probability(0.0304), "0.030");
         assert_eq!(percent(0.0), "0\u{202f}%");

@@ -9,7 +9,7 @@ use minijinja::value::{Serde, Value};
 use serde::Serialize;
 
 use super::gallery::Gallery;
-use super::number::{count, counted, figure, interval, listed, percent, quoted};
+use super::number::{count, counted, interval, listed, mean, percent, quoted};
 use super::palette::{Look, Palette};
 use super::section::{self, Section};
 use super::source::Run;
@@ -66,6 +66,7 @@ struct Skipped {
     total: String,
     named: Vec<(String, String)>,
     more: String,
+    everywhere: bool,
 }
 
 /// How to make a run again.
@@ -104,7 +105,7 @@ pub fn render(
             .into_iter()
             .filter_map(|run| {
                 let id = Some(run.measure().name().to_owned());
-                Some((label(run, runs), verdict::finding(run)?, id))
+                Some((label(run, runs), verdict::short(run)?, id))
             })
             .collect(),
         glances: glances(runs, palette),
@@ -291,7 +292,7 @@ fn glances(runs: &[Run], palette: &Palette) -> Vec<Glance> {
                     let method = run.method(&look.name)?;
                     let e = method.scores.get(run.headline().name)?;
                     Some(GlanceCell {
-                        mean: figure(e.mean),
+                        mean: mean(e),
                         interval: interval(e),
                         best: best.contains(&look.name.as_str()),
                         ties: method
@@ -343,6 +344,7 @@ fn skipped(runs: &[Run]) -> Vec<Skipped> {
             total: counted(run.summary.skipped, "picture"),
             named: run.skipped.clone(),
             more: if more > 0 { count(more) } else { String::new() },
+            everywhere: false,
         };
         match all
             .iter_mut()
@@ -351,6 +353,9 @@ fn skipped(runs: &[Run]) -> Vec<Skipped> {
             Some(same) => same.runs.extend(next.runs),
             None => all.push(next),
         }
+    }
+    for some in &mut all {
+        some.everywhere = some.runs.len() == runs.len();
     }
     all
 }

@@ -123,6 +123,13 @@ pub fn subject(run: &Run) -> String {
     )
 }
 
+/// What a measure depends on besides network and pictures; the scorer first.
+fn options(run: &Run) -> Vec<(String, String)> {
+    let mut options: Vec<_> = run.config.settings.options.clone().into_iter().collect();
+    options.sort_by_key(|(name, _)| name != "scorer");
+    options
+}
+
 /// What sets a run apart from others of the same measure; its folder's name if nothing does.
 #[must_use]
 pub fn heading(run: &Run, all: &[&Run]) -> String {
@@ -139,14 +146,15 @@ pub fn heading(run: &Run, all: &[&Run]) -> String {
             ("shard", &s.shard),
         ];
         let own = own.map(|(name, value)| (name.to_owned(), value.clone()));
-        own.into_iter().chain(s.options.clone()).collect()
+        own.into_iter().chain(options(run)).collect()
     };
     let others: Vec<_> = all.iter().map(|run| facts(run)).collect();
     let apart = facts(run)
         .into_iter()
         .filter(|fact| others.iter().any(|other| !other.contains(fact)));
     let parts: Vec<String> = apart
-        .map(|(name, value)| format!("{name} {value}"))
+        // Name and value stay on one line.
+        .map(|(name, value)| format!("{name} {value}").replace(' ', "\u{a0}"))
         .collect();
     let twin = all
         .iter()
@@ -238,7 +246,7 @@ fn view(i: usize, run: &Run, all: &[&Run], palette: &Palette) -> View {
         id: format!("{}-{}", run.measure().name(), i + 1),
         subject: subject(run),
         pictures,
-        options: run.config.settings.options.clone().into_iter().collect(),
+        options: options(run),
         warnings: warnings(run),
         finding: verdict::finding(run),
         scores: table::scores(run, palette),

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::number::{at, count, difference, figure, interval, percent, probability};
+use super::number::{at, count, difference, interval, mean, percent, probability};
 use super::palette::{Look, Palette};
 use super::source::Run;
 use super::verdict::{Outcome, Pair, best, leader, pairs};
@@ -96,10 +96,10 @@ pub fn scores(run: &Run, palette: &Palette) -> Scores {
     let best: Vec<Vec<&str>> = scores.iter().map(|score| best(run, **score)).collect();
     let headline = run.headline();
     let mut methods: Vec<_> = run.summary.methods.iter().collect();
-    let mean = |name: &str| run.method(name)?.scores.get(headline.name).map(|e| e.mean);
+    let first = |name: &str| run.method(name)?.scores.get(headline.name).map(|e| e.mean);
     methods.sort_by(|a, b| {
         let value = |name| {
-            mean(name).map_or(f64::INFINITY, |m| {
+            first(name).map_or(f64::INFINITY, |m| {
                 if run.better(headline, 1.0, 0.0) {
                     -m
                 } else {
@@ -112,7 +112,7 @@ pub fn scores(run: &Run, palette: &Palette) -> Scores {
             .unwrap_or(std::cmp::Ordering::Equal)
     });
     let estimates = methods.iter().filter_map(|m| m.scores.get(headline.name));
-    let strip = Strip::of(estimates.copied());
+    let strip = Strip::of(estimates.copied(), 40);
     let alone = methods.len() == 1;
     let rows: Vec<Row> = methods
         .iter()
@@ -125,7 +125,7 @@ pub fn scores(run: &Run, palette: &Palette) -> Scores {
                     warning: e.mean > MANY_TIES,
                 },
                 Some(e) => Cell {
-                    mean: figure(e.mean),
+                    mean: mean(e),
                     interval: interval(e),
                     best: !alone && best.contains(&method.name.as_str()),
                     warning: false,
@@ -223,12 +223,12 @@ fn differences(score: Score, pairs: &[Pair<'_>], palette: &Palette) -> Option<Di
         high: 0.0,
         images: 0,
     };
-    let strip = Strip::of(pairs.iter().map(|pair| pair.difference).chain([zero]));
+    let strip = Strip::of(pairs.iter().map(|pair| pair.difference).chain([zero]), 32);
     let row = |pair: &Pair<'_>| {
         let (first, second) = (palette.look(pair.first), palette.look(pair.second));
         Difference {
             plot: strip.mark(&pair.difference, &first.class),
-            difference: difference(pair.difference.mean),
+            difference: difference(&pair.difference),
             interval: interval(&pair.difference),
             p: probability(pair.p),
             adjusted: probability(pair.adjusted),
@@ -258,13 +258,15 @@ fn differences(score: Score, pairs: &[Pair<'_>], palette: &Palette) -> Option<Di
 struct Strip {
     low: f64,
     high: f64,
+    /// Height of a row, so that the line at 0 goes through.
+    height: u32,
 }
 
 const WIDTH: f64 = 150.0;
 const EDGE: f64 = 8.0;
 
 impl Strip {
-    fn of(estimates: impl Iterator<Item = Estimate>) -> Strip {
+    fn of(estimates: impl Iterator<Item = Estimate>, height: u32) -> Strip {
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         for e in estimates {
             low = low.min(e.low.min(e.mean));
@@ -275,13 +277,13 @@ impl Strip {
             low = 0.0;
         }
         if !(high - low).is_finite() || high <= low {
-            (low, high) = if low.is_finite() {
-                (low - 0.5, low + 0.5)
-            } else {
-                (0.0, 1.0)
+            (low, high) = match low {
+                0.0..=1.0 => (0.0, 1.0),
+                low if low.is_finite() => (low - 0.5, low + 0.5),
+                _ => (0.0, 1.0),
             };
         }
-        Strip { low, high }
+        Strip { low, high, height }
     }
 
     fn across(&self, value: f64) -> f64 {
@@ -289,22 +291,18 @@ impl Strip {
     }
 
     fn mark(&self, e: &Estimate, class: &str) -> String {
-        let mut out = format!(r#"<svg class="strip" viewBox="0 0 {WIDTH} 22" aria-hidden="true">"#);
-        if self.low <= 0.0 && self.high >= 0.0 {
-            let _ = write!(
-                out,
-                r#"<path class="zero" d="M{} 0V22"/>"#,
-                at(self.across(0.0))
-            );
-        }
-        let (low, mean, high) = (
-            at(self.across(e.low)),
-            at(self.across(e.mean)),
-            at(self.across(e.high)),
+        let (height, middle) = (self.height, self.height / 2);
+        let mut out = format!(
+            r#"<svg class="strip" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" aria-hidden="true">"#
         );
+        if self.low <= 0.0 && self.high >= 0.0 {
+            let zero = at(self.across(0.0));
+            let _ = write!(out, r#"<path class="zero" d="M{zero} 0V{height}"/>"#);
+        }
+        let [low, mean, high] = [e.low, e.mean, e.high].map(|value| at(self.across(value)));
         let _ = write!(
             out,
-            r#"<path class="whisker {class}" d="M{low} 11H{high}"/><circle class="dot {class}" cx="{mean}" cy="11" r="4"/></svg>"#
+            r#"<path class="whisker {class}" d="M{low} {middle}H{high}"/><circle class="dot {class}" cx="{mean}" cy="{middle}" r="4"/></svg>"#
         );
         out
     }

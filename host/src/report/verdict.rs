@@ -2,7 +2,7 @@
 //! pairs some seem to differ by chance, so p values are adjusted (Holm 1979) over all pairs of a score, and two methods
 //! count as distinguishable where the adjusted p is below 0.05.
 
-use super::number::{figure, interval, listed, probability};
+use super::number::{self, interval, listed, probability};
 use super::source::Run;
 use crate::run::measure::{Better, Score};
 use crate::run::summary::{Estimate, MethodSummary};
@@ -137,12 +137,53 @@ pub fn best<'a>(run: &'a Run, score: Score) -> Vec<&'a str> {
     names
 }
 
+/// The same in a line: the best, what isn't distinguishable from it, and what fails to beat a control.
+#[must_use]
+pub fn short(run: &Run) -> Option<String> {
+    let score = run.headline();
+    let (leader, mean) = leader(run, score)?;
+    let (title, name) = (score.title, &leader.name);
+    if run.summary.methods.len() == 1 {
+        return finding(run);
+    }
+    let mut text = format!("{title}: {name} is best ({})", number::mean(&mean));
+    let pairs = pairs(run, score);
+    if pairs.is_empty() {
+        return Some(text + if run.finished { "." } else { " so far." });
+    }
+    let seen = pairs.iter().filter_map(|pair| pair.seen_from(name));
+    let alike = seen.filter(|pair| pair.outcome == Outcome::Alike);
+    let methods = alike.filter_map(|pair| run.method(pair.second).filter(|method| !method.control));
+    let named: Vec<String> = methods
+        .map(|method| {
+            let mean = method.scores.get(score.name).map(number::mean);
+            format!("{} ({})", method.name, mean.unwrap_or_default())
+        })
+        .collect();
+    let named: Vec<&str> = named.iter().map(String::as_str).collect();
+    let others = run
+        .summary
+        .methods
+        .iter()
+        .filter(|method| !method.control)
+        .count()
+        - 1;
+    text += &match (named.len(), others) {
+        (0, 0) => ".".to_owned(),
+        (0, 1) => "; the other method is distinguishably worse.".to_owned(),
+        (0, _) => "; every other method is distinguishably worse.".to_owned(),
+        _ => format!(", not distinguishable from {}.", listed(&named)),
+    };
+    let control = |name: &str| run.method(name).is_some_and(|method| method.control);
+    Some(text + &against_controls(run, &pairs, &control))
+}
+
 /// What the run says by its first score, in two or three sentences.
 #[must_use]
 pub fn finding(run: &Run) -> Option<String> {
     let score = run.headline();
     let (leader, mean) = leader(run, score)?;
-    let own = format!("{} ({})", figure(mean.mean), interval(&mean));
+    let own = format!("{} ({})", number::mean(&mean), interval(&mean));
     let title = score.title;
     if run.summary.methods.len() == 1 {
         return Some(format!("{title} {own}."));
@@ -176,7 +217,7 @@ pub fn finding(run: &Run) -> Option<String> {
                 let d = pair.difference;
                 text += &format!(
                     " It is not distinguishable from {only} (difference {}, {}; p {})",
-                    figure(d.mean),
+                    number::mean(&d),
                     interval(&d),
                     equal(pair.adjusted)
                 );
@@ -239,7 +280,7 @@ fn against_controls(run: &Run, pairs: &[Pair<'_>], control: &impl Fn(&str) -> bo
         failed |= !alike.is_empty() || !lost.is_empty();
     }
     if any && !failed {
-        text += " Every method is distinguishably better than every control.";
+        text += " Every method beats every control.";
     }
     text
 }

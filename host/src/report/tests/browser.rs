@@ -1,5 +1,6 @@
 //! The page in a real browser. `ELUCID_BROWSER` names a Chromium or Chrome; otherwise one on the path is taken, and without any
-//! the test says that it was skipped. `ELUCID_SCREENSHOTS` names a folder in which the page and what it looks like stay.
+//! the test says that it was skipped. `ELUCID_SCREENSHOTS` names a folder in which the runs,
+//! the page and what it looks like stay.
 
 use std::io::{Write, stderr};
 use std::path::{Path, PathBuf};
@@ -7,11 +8,11 @@ use std::process::Command;
 
 use super::{fixture, page};
 
-/// Tells in the page's title what doesn't fit: the width of the document, and whatever sticks out of it.
+/// Tells the page around what doesn't fit: the width of the document, and whatever sticks out of it.
 const PROBE: &str = "<script>addEventListener('load', () => { const room = document.documentElement.clientWidth; \
 const out = [...document.body.querySelectorAll('*')].filter(e => !e.closest('.scroll') && e.getBoundingClientRect().right > room + 1) \
 .map(e => e.tagName + '.' + e.getAttribute('class')); \
-document.title = 'probe ' + document.documentElement.scrollWidth + ' ' + room + ' ' + out.slice(0, 5).join(','); });</script>";
+parent.postMessage('probe ' + document.documentElement.scrollWidth + ' ' + room + ' ' + out.slice(0, 5).join(','), '*'); });</script>";
 
 fn browser() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("ELUCID_BROWSER") {
@@ -84,18 +85,14 @@ fn a_browser_shows_it_without_complaint_at_any_width() {
         .unwrap_or_else(|| root.path().to_owned())
         .canonicalize()
         .unwrap();
-    let html = page(&fixture::write(root.path())).html;
+    let html = page(&fixture::write(&folder)).html;
     let report = folder.join("report.html");
     std::fs::write(&report, &html).unwrap();
     let browser = Browser {
         program,
         folder: root.path().to_owned(),
     };
-    for (name, size, scheme) in [
-        ("desktop", "1280,9000", 1),
-        ("dark", "1280,9000", 0),
-        ("phone", "390,9000", 1),
-    ] {
+    for (name, size, scheme) in [("desktop", "1280,9000", 1), ("dark", "1280,9000", 0)] {
         let shot = folder.join(format!("{name}.png"));
         let (_, console) = browser.open(
             &report,
@@ -123,7 +120,7 @@ fn a_browser_shows_it_without_complaint_at_any_width() {
     );
     assert!(std::fs::read(&pdf).unwrap().starts_with(b"%PDF"));
 
-    // A frame of a phone's width, since windows of a browser have a least width. The page's policy would refuse the probe.
+    // A browser's window has a least width, so a phone's is a frame in it. The page's policy would refuse the probe.
     let policy = html
         .lines()
         .find(|line| line.contains("Content-Security-Policy"))
@@ -131,27 +128,50 @@ fn a_browser_shows_it_without_complaint_at_any_width() {
     let probed = html
         .replace(policy, "")
         .replace("</body>", &format!("{PROBE}</body>"));
-    let copy = root.path().join("probed.html");
-    std::fs::write(&copy, probed).unwrap();
+    std::fs::write(root.path().join("probed.html"), probed).unwrap();
     for width in [320, 390, 768, 1280] {
+        let frame = frame(root.path(), "probed.html", width);
         let (dom, _) = browser.open(
-            &copy,
-            &["--dump-dom", &format!("--window-size={width},2000")],
+            &frame,
+            &[
+                "--dump-dom",
+                "--virtual-time-budget=5000",
+                "--window-size=1400,2000",
+            ],
         );
         let told = dom
             .split_once("<title>probe ")
-            .unwrap()
-            .1
-            .split("</title>")
-            .next()
-            .unwrap();
+            .expect("the probe answers")
+            .1;
+        let told = told.split("</title>").next().unwrap();
         let mut words = told.split(' ');
         let [document, room] = [(); 2].map(|()| words.next().unwrap().parse::<u32>().unwrap());
         let out = words.next().unwrap_or_default();
+        assert_eq!(room, width, "the frame is as wide as the phone");
         assert!(
             document <= room && out.is_empty(),
-            "at {width}: {document} of {room}, {out}"
+            "at {width}: {document}, {out}"
         );
-        let _ = writeln!(stderr(), "{width}: {told}");
     }
+    let phone = folder.join("phone.png");
+    let frame = frame(&folder, "report.html", 390);
+    browser.open(
+        &frame,
+        &[
+            &format!("--screenshot={}", phone.display()),
+            "--window-size=500,9000",
+        ],
+    );
+}
+
+/// A page that shows another in a frame of this width, and takes its title from it.
+fn frame(folder: &Path, page: &str, width: u32) -> PathBuf {
+    let path = folder.join(format!("frame-{width}.html"));
+    let text = format!(
+        "<!DOCTYPE html><html><head><title></title></head><body style=\"margin:0\">\
+         <script>addEventListener('message', e => document.title = e.data)</script>\
+         <iframe src=\"{page}\" width=\"{width}\" height=\"9000\" style=\"border:0\"></iframe></body></html>"
+    );
+    std::fs::write(&path, text).unwrap();
+    path
 }

@@ -176,11 +176,11 @@ fn record(i: usize, measure: Measure, methods: &[(&str, f64)], random: &mut Rand
             ..Record::default()
         };
     }
-    let p = 0.35 + 0.64 * f64::from(random.draw());
+    let p = 0.35 + 0.64 * unit(random);
     let label = (i / 4) as u32;
     let predicted = if i % 7 == 6 { label + 30 } else { label };
     let outcome = |quality: f64, random: &mut Random| {
-        let mut noise = |size: f64| size * (f64::from(random.draw()) - 0.5);
+        let mut noise = |size: f64| size * (unit(random) - 0.5);
         let quality = (quality + noise(0.3)).clamp(0.05, 0.98);
         let mut outcome = Outcome::default();
         for score in measure.scores() {
@@ -195,9 +195,9 @@ fn record(i: usize, measure: Measure, methods: &[(&str, f64)], random: &mut Rand
                 "deletion" => 0.3 * p * (1.0 - quality),
                 "insertion" => p * quality,
                 "id" => p * quality - 0.3 * p * (1.0 - quality),
-                "pointing" | "pointing_exact" | "top1" | "top5" => {
-                    f64::from(u8::from(quality > 0.55 + noise(0.4)))
-                }
+                "pointing" | "pointing_exact" => f64::from(u8::from(quality > 0.5 + noise(1.0))),
+                "top1" => f64::from(u8::from(predicted == label)),
+                "top5" => 1.0,
                 "error" => (1.0 - quality) * 0.05,
                 "error_first_block" | "error_last_block" => 2e-6 * (1.0 - quality),
                 "start" => p,
@@ -255,6 +255,11 @@ fn record(i: usize, measure: Measure, methods: &[(&str, f64)], random: &mut Rand
             .map(|(name, quality)| ((*name).to_owned(), outcome(*quality, random)))
             .collect(),
     }
+}
+
+/// The next number of 0..1.
+fn unit(random: &mut Random) -> f64 {
+    0.5 + 0.5 * f64::from(random.draw())
 }
 
 fn estimate(values: &[f64]) -> Estimate {
@@ -388,7 +393,7 @@ fn previews(folder: &Path, position: usize, methods: &[(&str, f64)]) {
         let map = GrayImage::from_fn(SIDE, SIDE, |x, y| {
             let blob = (-far(x, y, cx + 30.0 - off, cy - 14.0 + off, 20.0, 18.0).powi(2)).exp()
                 + 0.5 * (-far(x, y, cx - off, cy, 30.0, 22.0).powi(2)).exp();
-            let grain = f64::from(random.draw());
+            let grain = unit(&mut random);
             let value = match *name {
                 "random" => grain,
                 "lrp" | "lrp:paper:q8" => {
