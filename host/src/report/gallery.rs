@@ -1,6 +1,7 @@
 //! Pictures: what the network saw, every method's map over it, and the outline of the object. A cross-section of the run, and
 //! where the first method does best and worst.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::path::PathBuf;
@@ -193,14 +194,15 @@ impl Maker<'_> {
         for (title, caption, positions) in groups {
             let mut rows = Vec::new();
             for position in positions {
-                if !cache.contains_key(&position) {
-                    let record = records.get(&position);
-                    let row = record.map(|record| self.row(record)).transpose()?.flatten();
-                    cache.insert(position, row);
-                }
-                if let Some(Some(row)) = cache.get(&position) {
-                    rows.push(row.clone());
-                }
+                let row = match cache.entry(position) {
+                    Entry::Occupied(known) => known.get().clone(),
+                    Entry::Vacant(free) => {
+                        let record = records.get(&position);
+                        let row = record.map(|record| self.row(record)).transpose()?;
+                        free.insert(row.flatten()).clone()
+                    }
+                };
+                rows.extend(row);
             }
             if !rows.is_empty() {
                 finished.push(Group {

@@ -76,9 +76,9 @@ pub fn make(folders: &[PathBuf], options: &Options) -> Result<Report> {
     let mut remarks = gallery.remarks.clone();
     for run in runs.iter().filter(|run| !run.finished) {
         remarks.push(format!(
-            "{} isn't finished: the page says so and shows its {} pictures so far",
+            "{} isn't finished: the page says so and shows the {} so far",
             run.folder.display(),
-            run.summary.images
+            number::counted(run.summary.images, "picture")
         ));
     }
     Ok(Report {

@@ -9,7 +9,9 @@ use crate::run::summary::Estimate;
 /// A number by itself: three decimals, or two digits and a power of ten where these would hide it. With a true minus.
 #[must_use]
 pub fn figure(value: f64) -> String {
-    scaled(value, value.abs())
+    let size = value.abs();
+    let shown = (0.0005..0.01).contains(&size);
+    scaled(value, if shown { 0.01 } else { size })
 }
 
 /// A number in the form that fits numbers up to `size`, so that those that belong together look alike.

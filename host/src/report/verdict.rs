@@ -107,7 +107,7 @@ pub fn holm(p: &[f64]) -> Vec<f64> {
 
 /// The method with the best mean of this score, controls left out.
 #[must_use]
-pub fn leader<'a>(run: &'a Run, score: Score) -> Option<(&'a MethodSummary, Estimate)> {
+pub fn leader(run: &Run, score: Score) -> Option<(&MethodSummary, Estimate)> {
     let methods = run.summary.methods.iter().filter(|method| !method.control);
     let known = methods.filter_map(|method| Some((method, *method.scores.get(score.name)?)));
     known.reduce(
@@ -120,7 +120,7 @@ pub fn leader<'a>(run: &'a Run, score: Score) -> Option<(&'a MethodSummary, Esti
 
 /// The best method and all that aren't distinguishable from it: by name.
 #[must_use]
-pub fn best<'a>(run: &'a Run, score: Score) -> Vec<&'a str> {
+pub fn best(run: &Run, score: Score) -> Vec<&str> {
     let Some((leader, _)) = leader(run, score) else {
         return Vec::new();
     };

@@ -29,21 +29,24 @@ const METHODS: [(&str, f64); 6] = [
 const SIDE: u32 = 160;
 const RESAMPLES: u32 = 400;
 
+/// What a measure depends on.
+type Options<'a> = &'a [(&'a str, &'a str)];
+
 /// Writes runs of every measure, insertion and deletion twice, into `root`.
 pub fn write(root: &Path) -> Vec<PathBuf> {
-    let strict: &[(&str, &str)] = &[
+    let strict: Options = &[
         ("scorer", "strict"),
         ("patch", "8"),
         ("step", "28 pixels"),
         ("baseline", "blur 11"),
     ];
-    let paper: &[(&str, &str)] = &[
+    let paper: Options = &[
         ("scorer", "paper"),
         ("patch", "1"),
         ("step", "224 pixels"),
         ("baseline", "blur 11"),
     ];
-    let runs: [(&str, Measure, &[(&str, &str)]); 8] = [
+    let runs: [(&str, Measure, Options); 8] = [
         ("insdel-strict", Measure::Insdel, strict),
         ("insdel-paper", Measure::Insdel, paper),
         ("iou", Measure::Iou, &[("map", "positive part")]),
@@ -65,7 +68,7 @@ pub fn write(root: &Path) -> Vec<PathBuf> {
         ),
         ("accuracy", Measure::Accuracy, &[]),
     ];
-    let write = |(name, measure, options): (&str, Measure, &[(&str, &str)])| {
+    let write = |(name, measure, options): (&str, Measure, Options)| {
         let folder = root.join(name);
         run(&folder, measure, options);
         folder
@@ -74,7 +77,7 @@ pub fn write(root: &Path) -> Vec<PathBuf> {
 }
 
 /// Writes one run; its previews only where maps can be shown.
-pub fn run(folder: &Path, measure: Measure, options: &[(&str, &str)]) {
+pub fn run(folder: &Path, measure: Measure, options: Options<'_>) {
     std::fs::create_dir_all(folder.join("previews")).unwrap();
     let methods: Vec<(&str, f64)> = match measure {
         Measure::Accuracy => vec![("network", 0.8)],
@@ -109,7 +112,7 @@ pub fn run(folder: &Path, measure: Measure, options: &[(&str, &str)]) {
     }
 }
 
-fn config(measure: Measure, methods: &[(&str, f64)], options: &[(&str, &str)]) -> Config {
+fn config(measure: Measure, methods: &[(&str, f64)], options: Options<'_>) -> Config {
     let command = [
         "elucid",
         "eval",

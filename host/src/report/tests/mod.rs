@@ -4,6 +4,7 @@ mod browser;
 mod fixture;
 
 use std::path::{Path, PathBuf};
+use std::slice::from_ref;
 
 use super::{Options, Report, make};
 use crate::run::measure::Measure;
@@ -148,7 +149,7 @@ fn an_unfinished_run_is_reported_and_marked() {
     // The last line is cut in the middle, as by a power cut.
     let half = kept.concat() + &text.lines().nth(25).unwrap()[..40];
     std::fs::write(&path, half).unwrap();
-    let report = page(&[folder.clone()]);
+    let report = page(from_ref(&folder));
     assert!(
         report
             .html
@@ -217,13 +218,13 @@ fn what_isnt_a_run_is_refused_in_one_line() {
         lines.replacen("{\"position\":7", "{\"position\":seven", 1),
     )
     .unwrap();
-    let broken = refusal(&[a.clone()]);
+    let broken = refusal(from_ref(&a));
     assert!(
         broken.contains("images.jsonl: line 8 is damaged ("),
         "{broken}"
     );
     std::fs::copy(a.join("summary.json"), b.join("summary.json")).unwrap();
-    assert!(refusal(&[b.clone()]).contains("files of two runs"));
+    assert!(refusal(from_ref(&b)).contains("files of two runs"));
     std::fs::write(b.join("config.json"), "{}").unwrap();
     assert!(refusal(&[b]).contains("config.json: not as `elucid eval` writes it (missing field"));
 }
@@ -233,7 +234,7 @@ fn many_pictures_are_made_smaller() {
     let root = tempfile::tempdir().unwrap();
     let folder = one(root.path(), Measure::Insdel);
     let few = make(
-        &[folder.clone()],
+        from_ref(&folder),
         &Options {
             rows: 0,
             title: Some("A <title>".to_owned()),
