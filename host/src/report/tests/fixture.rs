@@ -27,7 +27,9 @@ const METHODS: [(&str, f64); 6] = [
     ("edge", 0.3),
 ];
 const SIDE: u32 = 160;
-const RESAMPLES: u32 = 400;
+/// Pictures that can't be used.
+const LEFT_OUT: [usize; 2] = [11, 29];
+const RESAMPLES: u32 = 200;
 
 /// What a measure depends on.
 type Options<'a> = &'a [(&'a str, &'a str)];
@@ -73,12 +75,15 @@ pub fn write(root: &Path) -> Vec<PathBuf> {
         run(&folder, measure, options);
         folder
     };
-    runs.map(write).into()
+    let folders = runs.map(write);
+    // The maps of one run serve all.
+    previews(&folders[0]);
+    folders.into()
 }
 
-/// Writes one run; its previews only where maps can be shown.
+/// Writes one run, without previews.
 pub fn run(folder: &Path, measure: Measure, options: Options<'_>) {
-    std::fs::create_dir_all(folder.join("previews")).unwrap();
+    std::fs::create_dir_all(folder).unwrap();
     let methods: Vec<(&str, f64)> = match measure {
         Measure::Accuracy => vec![("network", 0.8)],
         Measure::Conservation => METHODS[..2].to_vec(),
@@ -105,10 +110,13 @@ pub fn run(folder: &Path, measure: Measure, options: Options<'_>) {
         serde_json::to_string_pretty(&summary).unwrap(),
     )
     .unwrap();
-    if !matches!(measure, Measure::Accuracy | Measure::Conservation) {
-        for record in records.iter().filter(|record| record.skipped.is_none()) {
-            previews(folder, record.position, &methods);
-        }
+}
+
+/// Writes the previews of a run of all methods.
+pub fn previews(folder: &Path) {
+    std::fs::create_dir(folder.join("previews")).unwrap();
+    for position in (0..IMAGES).filter(|i| !LEFT_OUT.contains(i)) {
+        preview(folder, position);
     }
 }
 
@@ -163,7 +171,7 @@ fn record(i: usize, measure: Measure, methods: &[(&str, f64)], random: &mut Rand
             1 + i / 4
         ),
     };
-    if i == 11 || i == 29 {
+    if LEFT_OUT.contains(&i) {
         let skipped = Some(
             if i == 11 {
                 "its mask is empty <mask>"
@@ -356,7 +364,7 @@ fn summary(measure: Measure, methods: &[(&str, f64)], records: &[Record]) -> Sum
 }
 
 /// A photo of a striped thing on a ground, its mask, and maps that lie more or less on it.
-fn previews(folder: &Path, position: usize, methods: &[(&str, f64)]) {
+fn preview(folder: &Path, position: usize) {
     let folder = folder.join("previews");
     let turn = position as f64 * 0.7;
     let (cx, cy) = (80.0 + 22.0 * turn.cos(), 80.0 + 16.0 * turn.sin());
@@ -391,7 +399,7 @@ fn previews(folder: &Path, position: usize, methods: &[(&str, f64)]) {
     mask.save(folder.join(format!("{position:06}.mask.png")))
         .unwrap();
     let mut random = Random::new(position as u64);
-    for (name, quality) in methods {
+    for (name, quality) in &METHODS {
         let off = 60.0 * (1.0 - quality);
         let map = GrayImage::from_fn(SIDE, SIDE, |x, y| {
             let blob = (-far(x, y, cx + 30.0 - off, cy - 14.0 + off, 20.0, 18.0).powi(2)).exp()

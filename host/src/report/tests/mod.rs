@@ -165,7 +165,6 @@ fn an_unfinished_run_is_reported_and_marked() {
 fn a_run_without_previews_has_a_report() {
     let root = tempfile::tempdir().unwrap();
     let folder = one(root.path(), Measure::Iou);
-    std::fs::remove_dir_all(folder.join("previews")).unwrap();
     let report = page(&[folder]);
     assert_eq!(report.pictures, 0);
     assert!(!report.html.contains("id=\"pictures\""));
@@ -175,6 +174,7 @@ fn a_run_without_previews_has_a_report() {
 fn missing_and_broken_maps_leave_a_gap_and_a_remark() {
     let root = tempfile::tempdir().unwrap();
     let folder = one(root.path(), Measure::Pointing);
+    fixture::previews(&folder);
     for i in 0..fixture::IMAGES {
         let _ = std::fs::remove_file(folder.join(format!("previews/{i:06}.rise.png")));
         let _ = std::fs::write(
@@ -233,6 +233,7 @@ fn what_isnt_a_run_is_refused_in_one_line() {
 fn many_pictures_are_made_smaller() {
     let root = tempfile::tempdir().unwrap();
     let folder = one(root.path(), Measure::Insdel);
+    fixture::previews(&folder);
     let few = make(
         from_ref(&folder),
         &Options {
