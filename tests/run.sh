@@ -70,6 +70,18 @@ tests() {
     cargo test --workspace
 }
 
+# The page of a report in a real browser.
+browser() {
+    say "the report in a browser"
+    if [ -z "${ELUCID_BROWSER:-}" ] && ! command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null; then
+        if ! command -v apt-get >/dev/null || ! packages chromium; then
+            lack browser "there is no Chromium: install one, or name it by ELUCID_BROWSER"
+            return
+        fi
+    fi
+    cargo test --quiet -p elucid-host --lib report::tests::browser
+}
+
 # What the emulated tests need besides Rust: a C++ compiler and a C library for the target, and the emulator.
 cross_tools() {
     command -v aarch64-linux-gnu-g++ && command -v qemu-aarch64 && [ -e "$AARCH64_ROOT/lib/libc.so.6" ]
@@ -207,6 +219,6 @@ pin() {
 }
 
 stages=("$@")
-[ ${#stages[@]} -gt 0 ] || stages=(install style features tests aarch64 instructions)
+[ ${#stages[@]} -gt 0 ] || stages=(install style features tests browser aarch64 instructions)
 for stage in "${stages[@]}"; do "$stage"; done
 say "all stages passed: ${stages[*]}"

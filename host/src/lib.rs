@@ -9,6 +9,7 @@
 //! - [`classifier`], [`method`]: a network that is asked and explained, and the methods that do;
 //! - [`metric`]: how good a map is, in numbers; [`evaluation`]: the measures, one picture at a time;
 //! - [`run`]: an evaluation on disk;
+//! - [`report`]: a page of runs, for people;
 //! - [`dataset`]: labelled pictures with masks and boxes, as they lie on disk;
 //! - [`command`]: the commands of the program `elucid`.
 
@@ -31,6 +32,7 @@ pub mod peak;
 pub mod photo;
 pub mod picture;
 pub mod preprocess;
+pub mod report;
 pub mod run;
 pub mod synthetic;
 pub mod timed;

@@ -16,10 +16,10 @@ use elucid_core::{Error, Model, Shape, heat};
 use image::{ImageFormat, RgbImage};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::explanation::{Explanation, Line, Sinks, short};
 use super::outputs::{
     DEMO_NAME, DEMO_PHOTO, EXPLAINED, Input, Output, inputs, numbered, paths, refuse_overwriting,
 };
-use super::report::{Line, Report, Sinks, short};
 use super::target::find_targets;
 use super::{Kernels, Reported, Rules, line, named};
 use crate::classifier::Classifier;
@@ -287,7 +287,7 @@ impl Job<'_> {
         &self,
         explainer: &mut Explainer<'_, B>,
         ready: &Ready,
-    ) -> Result<Vec<Report>> {
+    ) -> Result<Vec<Explanation>> {
         let wrong = |e| explain_error(self.model, e);
         let mut entries = ledger_entries(explainer.plan());
         let mut ledger = Ledger::new(&mut entries);
@@ -315,7 +315,7 @@ impl Job<'_> {
             }
             let output = &ready.outputs[of];
             let account = ledger.account(of);
-            let report = Report {
+            let report = Explanation {
                 image: ready.input.name(),
                 forward_ms: forward.as_secs_f64() * 1e3,
                 explain_ms: explain.as_secs_f64() * 1e3,
@@ -334,7 +334,7 @@ impl Job<'_> {
         network: &mut Classifier<'_>,
         method: &mut dyn Attribution,
         ready: &Ready,
-    ) -> Result<Vec<Report>> {
+    ) -> Result<Vec<Explanation>> {
         let wrong = |e| explain_error(self.model, e);
         let start = Instant::now();
         let logits = network.logits(&ready.values)?.to_vec();
@@ -369,7 +369,7 @@ impl Job<'_> {
             }
             let mut entries = [];
             let account = Ledger::new(&mut entries);
-            let report = Report {
+            let report = Explanation {
                 image: ready.input.name(),
                 forward_ms: forward.as_secs_f64() * 1e3,
                 explain_ms: explain.as_secs_f64() * 1e3,
@@ -395,12 +395,12 @@ impl Job<'_> {
         logits: &[f32],
         account: Account<'_>,
         sum: f64,
-    ) -> Report {
+    ) -> Explanation {
         let start = account.start();
         let lines: Vec<Line> = account.entries().map(|e| self.line(e)).collect();
         let sinks = account.sinks();
         let path = |p: &Option<PathBuf>| p.as_ref().map(|p| p.display().to_string());
-        Report {
+        Explanation {
             image: String::new(),
             class_index: seed.predicted,
             class_name: self.class_name(seed.predicted),
@@ -459,7 +459,13 @@ impl Job<'_> {
         }
     }
 
-    fn write(&self, ready: &Ready, output: &Output, report: &Report, map: &[f32]) -> Result<()> {
+    fn write(
+        &self,
+        ready: &Ready,
+        output: &Output,
+        report: &Explanation,
+        map: &[f32],
+    ) -> Result<()> {
         let (h, w) = (ready.shape.h as usize, ready.shape.w as usize);
         if let Some(path) = &output.map {
             npy::write_map(path, map, h, w)?;

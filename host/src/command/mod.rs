@@ -5,6 +5,7 @@ mod bench;
 mod doctor;
 mod eval;
 mod explain;
+mod explanation;
 mod import;
 mod inspect;
 mod layers;
@@ -52,6 +53,8 @@ enum Command {
     Plan(plan::Arguments),
     /// Judge maps on a data set: insertion and deletion, overlap with masks, conservation, sanity checks
     Eval(eval::Arguments),
+    /// Make one HTML file of the runs of an evaluation: tables, curves, pictures, comparisons
+    Report(report::Arguments),
     /// Measure the time and memory of inference and explanation
     Bench(bench::Arguments),
     /// Show what hardware, drivers and libraries were found
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Doctor => doctor::run(),
     };

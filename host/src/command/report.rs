@@ -1,192 +1,78 @@
-//! What is printed of an explanation.
+//! `elucid report`: one HTML file of the runs of an evaluation.
 
-use elucid_core::audit::TOLERANCE;
-use serde::Serialize;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::Args;
 
 use super::say::say;
+use crate::atomic;
+use crate::report::number::{bytes, counted};
+use crate::report::{Options, make};
 
-/// What is printed of one explanation.
-#[derive(Serialize)]
-pub struct Report {
-    pub image: String,
-    pub class_index: u32,
-    pub class_name: Option<String>,
-    pub probability: f64,
-    pub target_index: u32,
-    pub target_name: Option<String>,
-    pub target_probability: f64,
-    /// NaN, which JSON knows as null, of methods without a ledger.
-    pub relevance_in: f64,
-    pub relevance_sum: f64,
-    pub conservation_error: f64,
-    pub sinks: Sinks,
-    pub balanced: bool,
-    pub forward_ms: f64,
-    /// All classes of the call together.
-    pub explain_ms: f64,
-    pub classes_explained: usize,
-    pub arena_bytes: usize,
-    pub backend: String,
-    pub method: String,
-    /// Only of LRP.
-    pub preset: Option<String>,
-    pub split: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub picture: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub map: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub worst_step: Option<Line>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub audit: Option<Vec<Line>>,
+/// Makes one HTML file of runs: what every method is worth with 95 % intervals, curves, pictures, and which methods can be
+/// told apart.
+///
+/// The file needs nothing else: no network, no script, no fonts. Runs of several measures, scorers, networks or data sets
+/// become sections of one page. A run that isn't finished is reported as far as it is, and marked.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  elucid report runs/insdel runs/iou runs/conservation -o report.html"
+)]
+pub struct Arguments {
+    /// Folders that `elucid eval ... -o RUN/` wrote
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// Where the page goes; an older one is replaced
+    #[arg(short, long, value_name = "report.html", default_value = "report.html")]
+    output: PathBuf,
+    /// Pictures of the cross-section, spread evenly over the run; the best and worst four come on top
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(0..=200))]
+    rows: u32,
+    /// Heading of the page; names of networks and data sets if left out
+    #[arg(long, value_name = "TEXT")]
+    title: Option<String>,
 }
 
-#[derive(Serialize)]
-pub struct Sinks {
-    pub eps: f64,
-    pub dead: f64,
-    pub redistributed: f64,
-}
-
-/// A line of the ledger.
-#[derive(Clone, Serialize)]
-pub struct Line {
-    pub act: String,
-    pub node: String,
-    pub relevance_in: f64,
-    pub relevance_out: f64,
-    pub eps: f64,
-    pub dead: f64,
-    pub redistributed: f64,
-    pub unexplained: f64,
-}
-
-impl Report {
-    /// The explained class, for people.
-    pub fn target(&self) -> String {
-        class(&self.target_name, self.target_index)
-    }
-
-    /// The predicted class, for people.
-    pub fn predicted(&self) -> String {
-        class(&self.class_name, self.class_index)
-    }
-
-    /// Prints the explanation, as JSON or for people.
-    pub fn print(&self, json: bool) {
-        let report = self;
-        if json {
-            match serde_json::to_string(report) {
-                Ok(text) => say!("{text}"),
-                Err(error) => eprintln!("elucid: {error}"),
-            }
-            return;
-        }
-        let said = self.predicted();
-        say!(
-            "{}: {said}, {:.1} %",
-            report.image,
-            100.0 * report.probability
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let output = &arguments.output;
+    // A page written over a run's own file would destroy what it was made of.
+    if let Some(folder) = output.parent()
+        && output.file_name().is_some_and(|name| {
+            ["config.json", "images.jsonl", "summary.json"]
+                .iter()
+                .any(|own| name == *own)
+        })
+        && arguments
+            .runs
+            .iter()
+            .any(|run| run.canonicalize().ok() == folder.canonicalize().ok())
+    {
+        bail!(
+            "-o {}: a file of the run; give the page a name of its own, for example report.html",
+            output.display()
         );
-        if report.target_index != report.class_index {
-            let target = self.target();
-            say!(
-                "  explained class  {target}, {:.1} %",
-                100.0 * report.target_probability
-            );
-        }
-        if report.relevance_in.is_finite() {
-            say!(
-                "  relevance        {} in, {} in the map (error {:.1e})",
-                short(report.relevance_in),
-                short(report.relevance_sum),
-                report.conservation_error
-            );
-        } else {
-            say!("  method           {}", report.method);
-        }
-        say!(
-            "  time             forward {:.1} ms, explanation {:.1} ms{}",
-            report.forward_ms,
-            report.explain_ms,
-            match report.classes_explained {
-                1 => String::new(),
-                n => format!(" for all {n} classes"),
-            }
-        );
-        for (what, path) in [("picture", &report.picture), ("map", &report.map)] {
-            if let Some(path) = path {
-                say!("  {what:<16} {path}");
-            }
-        }
-        if let Some(lines) = &report.audit {
-            print_ledger(report, lines);
-        }
-        if !report.balanced {
-            eprintln!(
-                "elucid: {}: a step of the ledger does not balance to {TOLERANCE:.0e}; run with --audit to see which",
-                report.image
-            );
-        }
     }
-}
-
-fn class(name: &Option<String>, index: u32) -> String {
-    name.clone().unwrap_or_else(|| format!("class {index}"))
-}
-
-/// Four significant digits without a long tail of zeros.
-pub fn short(v: f64) -> String {
-    if v != 0.0 && !(1e-3..1e5).contains(&v.abs()) {
-        format!("{v:.3e}")
-    } else {
-        format!("{v:.4}")
+    let report = make(
+        &arguments.runs,
+        &Options {
+            rows: arguments.rows as usize,
+            title: arguments.title.clone(),
+        },
+    )?;
+    atomic::write(output, |out| Ok(out.write_all(report.html.as_bytes())?))?;
+    for remark in &report.remarks {
+        eprintln!("elucid: {remark}");
     }
-}
-
-fn print_ledger(report: &Report, lines: &[Line]) {
     say!(
-        "\n  {:<10} {:<22} {:>13} {:>13} {:>11} {:>11} {:>13} {:>12}",
-        "step",
-        "node",
-        "in",
-        "out",
-        "eps",
-        "dead",
-        "redistributed",
-        "unexplained"
+        "{}: {}, {}, {}",
+        output.display(),
+        counted(arguments.runs.len(), "run"),
+        match report.pictures {
+            0 => "no pictures (the runs have no previews)".to_owned(),
+            n => counted(n, "picture"),
+        },
+        bytes(report.html.len())
     );
-    for l in lines {
-        say!(
-            "  {:<10} {:<22} {:>13.6e} {:>13.6e} {:>11.3e} {:>11.3e} {:>13.3e} {:>12.2e}",
-            l.act,
-            l.node,
-            l.relevance_in,
-            l.relevance_out,
-            l.eps,
-            l.dead,
-            l.redistributed,
-            l.unexplained
-        );
-    }
-    let Some(worst) = &report.worst_step else {
-        return;
-    };
-    let lost = worst.relevance_in - worst.relevance_out;
-    let share = if report.relevance_in == 0.0 {
-        0.0
-    } else {
-        lost / report.relevance_in
-    };
-    let judgement = if share.abs() <= TOLERANCE {
-        " (rounding)"
-    } else {
-        ""
-    };
-    say!(
-        "\n  worst step: {} of {} lost {lost:.3e}, {:.4} % of the start{judgement}",
-        worst.act,
-        worst.node,
-        100.0 * share
-    );
+    Ok(())
 }
