@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 
+/// What the names of unfinished files begin with: a killed process leaves one beside what it was about to write.
+pub const UNFINISHED: &str = ".elucid-";
+
 /// Writes `path` through `fill`, all or nothing.
 ///
 /// `fill` gets a buffered writer. The bytes reach the disk before the rename, so a power cut does not leave an empty
@@ -64,7 +67,7 @@ pub fn write(
     }
 
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".elucid-").suffix(".part");
+    builder.prefix(UNFINISHED).suffix(".part");
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

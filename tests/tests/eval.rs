@@ -1,157 +1,13 @@
-//! `elucid eval`: what a run writes, that it survives being killed, and what it refuses.
+//! `elucid eval`: what a run writes, what it counts and what it refuses.
 
 #[allow(dead_code)] // Every test file uses a part of it.
 mod program;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use program::Place;
+use program::runs::{PICTURES, RUN, place, records, summary};
 use serde_json::Value;
-
-/// Pictures of the data set.
-const PICTURES: usize = 9;
-/// A run with most that can be random.
-const RUN: &str = "eval insdel --model m.elucid --data photos --step 100 --method lrp --method gradcam \
-                   --method lrp:paper:q4 --method smoothgrad:3 --method edge";
-
-/// A folder with classes, masks and a list of labels.
-fn place() -> Place {
-    let place = Place::new();
-    for folder in ["photos", "photos/images", "photos/masks"] {
-        place.folder(folder);
-    }
-    let mut labels = String::from("file,label\n");
-    for i in 0..PICTURES {
-        let name = format!("picture{i}");
-        place.photo(&format!("photos/images/{name}.png"), 40 + i as u32, 36);
-        let mask = image::GrayImage::from_fn(40 + i as u32, 36, |x, y| {
-            let inside = (10..30).contains(&x) && (8 + i as u32..28).contains(&y);
-            image::Luma([if inside { 255 } else { 0 }])
-        });
-        mask.save(place.path(&format!("photos/masks/{name}.png")))
-            .unwrap();
-        labels.push_str(&format!(
-            "{name}.png,{}
-",
-            i % 5
-        ));
-    }
-    place.write("photos/labels.csv", labels);
-    place
-}
-
-/// What two runs must have in common.
-fn results(place: &Place, run: &str) -> [Vec<u8>; 3] {
-    ["images.jsonl", "summary.json", "curves.csv"].map(|file| place.read(&format!("{run}/{file}")))
-}
-
-fn records(place: &Place, run: &str) -> Vec<Value> {
-    let text = String::from_utf8(place.read(&format!("{run}/images.jsonl"))).unwrap();
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
-
-fn summary(place: &Place, run: &str) -> Value {
-    serde_json::from_slice(&place.read(&format!("{run}/summary.json"))).unwrap()
-}
-
-fn start(place: &Place, line: &str) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_elucid-under-test"))
-        .args(line.split_whitespace())
-        .current_dir(place.path("."))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
-}
-
-#[test]
-fn a_killed_run_ends_with_the_same_bytes() {
-    let place = place();
-    place.accept(&format!("{RUN} -o whole"));
-    let whole = results(&place, "whole");
-    let line = format!("{RUN} -o killed");
-    let mut kills = 0;
-    let began = Instant::now();
-    loop {
-        let before = fs::metadata(place.path("killed/images.jsonl")).map_or(0, |file| file.len());
-        let mut run = start(&place, &line);
-        // Killed as soon as it has got somewhere; SIGKILL leaves it no time for anything.
-        let finished = loop {
-            if let Some(status) = run.try_wait().unwrap() {
-                assert!(status.success());
-                break true;
-            }
-            let now = fs::metadata(place.path("killed/images.jsonl")).map_or(0, |file| file.len());
-            if now > before {
-                run.kill().unwrap();
-                run.wait().unwrap();
-                break false;
-            }
-            assert!(
-                began.elapsed() < Duration::from_secs(300),
-                "the run gets nowhere"
-            );
-            sleep(Duration::from_millis(1));
-        };
-        if finished {
-            break;
-        }
-        kills += 1;
-        // A write that was cut off.
-        let path = place.path("killed/images.jsonl");
-        let mut bytes = fs::read(&path).unwrap();
-        if kills % 2 == 0 {
-            bytes.extend(b"{\"position\":99,\"id\":\"cut o");
-            fs::write(&path, bytes).unwrap();
-        }
-    }
-    assert!(kills >= 2, "{kills} kills");
-    assert_eq!(
-        whole.map(|b| b.len()),
-        results(&place, "killed").map(|b| b.len())
-    );
-    assert!(results(&place, "whole") == results(&place, "killed"));
-    // A finished run is left as it is.
-    place.accept(&line);
-    assert!(results(&place, "whole") == results(&place, "killed"));
-}
-
-#[test]
-fn shards_threads_and_batches_do_not_matter() {
-    let place = place();
-    place.accept(&format!("{RUN} -o whole"));
-    let whole = results(&place, "whole");
-    for index in 0..4 {
-        place.accept(&format!(
-            "{RUN} --shard {index}/4 -o shard{index} --threads 2 --batch 3"
-        ));
-    }
-    place.accept("eval merge shard2 shard0 shard3 shard1 -o merged");
-    assert!(whole == results(&place, "merged"));
-    let previews = |run: &str| -> BTreeMap<_, _> {
-        let files = place.files().into_iter();
-        let root = place.path(run).join("previews");
-        files
-            .filter_map(|(path, bytes)| Some((path.strip_prefix(&root).ok()?.to_owned(), bytes)))
-            .collect()
-    };
-    assert_eq!(previews("whole").len(), PICTURES * (2 + 7));
-    assert!(previews("whole") == previews("merged"));
-    for (runs, wanted) in [
-        ("shard0 shard1 shard3", "2/4 is missing"),
-        ("shard0 shard1 shard2 shard2", "same shard"),
-        ("shard0 whole", "another run"),
-        ("photos", "not the folder of a run"),
-    ] {
-        place.refuse(1, &format!("eval merge {runs} -o bad"), &[wanted]);
-    }
-}
 
 #[test]
 fn records_hold_neither_times_nor_paths() {
@@ -224,8 +80,8 @@ fn records_hold_neither_times_nor_paths() {
         ),
         (true.into(), false.into())
     );
-    // Every pair of seven methods for ID, insertion and deletion.
-    assert_eq!(summary["comparisons"].as_array().unwrap().len(), 3 * 21);
+    // Every pair of seven methods but three of controls, for ID, insertion and deletion.
+    assert_eq!(summary["comparisons"].as_array().unwrap().len(), 3 * 18);
 }
 
 #[test]
@@ -341,33 +197,10 @@ fn broken_pictures_are_counted_or_fatal() {
 }
 
 #[test]
-fn a_run_is_only_gone_on_with_by_the_same_command() {
-    let place = place();
-    let line = "eval insdel --model m.elucid --data photos --step 300 --method random --limit 3";
-    place.accept(&format!("{line} -o run"));
-    for (more, wanted) in [
-        (
-            "--scorer paper",
-            "data.order (\"shuffled 42\", not \"paper 42\")",
-        ),
-        ("--seed 7", "data.crc32"),
-        ("--patch 2", "options.patch"),
-        ("--method edge", "methods"),
-        ("--strict-data", "strict_data"),
-        ("--shard 1/2", "shard"),
-    ] {
-        place.refuse(1, &format!("{line} {more} -o run"), &["run", wanted]);
-    }
-    place.refuse(
-        1,
-        &format!("{line} -o photos"),
-        &["photos", "something else"],
-    );
-}
-
-#[test]
 fn wrong_wishes_are_refused_before_anything_is_written() {
     let place = place();
+    place.folder("bare");
+    place.photo("bare/a.png", 40, 30);
     let data = "--model m.elucid --data photos -o run";
     for (code, line, wanted) in [
         (
@@ -447,45 +280,6 @@ fn maps_of_other_programs_are_judged_like_our_own() {
 }
 
 #[test]
-fn an_interrupt_leaves_a_run_to_go_on_with() {
-    let place = place();
-    let line =
-        "eval insdel --step 5 --model m.elucid --data photos --method lrp --threads 1 -o run";
-    let mut run = Command::new(env!("CARGO_BIN_EXE_elucid-under-test"))
-        .args(line.split_whitespace())
-        .current_dir(place.path("."))
-        .stderr(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let size = || fs::metadata(place.path("run/images.jsonl")).map_or(0, |file| file.len());
-    while size() == 0 {
-        assert!(
-            run.try_wait().unwrap().is_none(),
-            "the run was over at once"
-        );
-        sleep(Duration::from_millis(1));
-    }
-    let interrupted = Command::new("kill")
-        .args(["-INT", &run.id().to_string()])
-        .status();
-    assert!(interrupted.unwrap().success());
-    let output = run.wait_with_output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("the same command goes on"), "{said}");
-    assert!(!place.path("run/summary.json").exists() && records(&place, "run").len() < PICTURES);
-    let outcome = place.run(&line.split(' ').collect::<Vec<_>>());
-    assert_eq!(outcome.code, Some(0));
-    assert!(
-        outcome.stderr.contains("going on with run"),
-        "{}",
-        outcome.stderr
-    );
-    assert_eq!(records(&place, "run").len(), PICTURES);
-}
-
-#[test]
 fn explain_takes_every_method() {
     let place = Place::new();
     let line = "explain --model m.elucid a.png --no-picture --map a.npy --method";
@@ -504,7 +298,10 @@ fn explain_takes_every_method() {
     ] {
         let report = place.accept_object(&format!("{line} {method}"));
         assert_eq!(report["method"], method);
-        assert_eq!(report["relevance_in"].is_null(), method != "lrp");
+        assert_eq!(
+            report["relevance_in"].is_null(),
+            !method.starts_with("lrp") || method == "lrp-eps"
+        );
         let (shape, map) = place.map("a.npy");
         assert_eq!(shape, [32, 32]);
         maps.push(map);
@@ -513,6 +310,17 @@ fn explain_takes_every_method() {
         assert!(
             maps[..i].iter().all(|other| other != map),
             "two methods give one map"
+        );
+    }
+    for wrong in [
+        "--method gradcam --preset paper",
+        "--method gradcam --audit",
+        "--method lrp:half --split half",
+    ] {
+        place.refuse(
+            1,
+            &format!("explain --model m.elucid a.png --no-picture {wrong}"),
+            &["leave"],
         );
     }
     let text = place.accept("explain --model m.elucid a.png --method gradcam -o cam.png");
@@ -528,83 +336,4 @@ fn explain_takes_every_method() {
         );
         assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     }
-}
-
-/// Runs a script of `host/recipes` with `elucid` on its path and these variables.
-fn script(place: &Place, arguments: &[&str], variables: &[(&str, &str)]) {
-    let bin = place.path("bin");
-    if !bin.exists() {
-        fs::create_dir(&bin).unwrap();
-        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_elucid-under-test"), bin.join("elucid"))
-            .unwrap();
-    }
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    let output = Command::new(arguments[0])
-        .args(&arguments[1..])
-        .current_dir(place.path("."))
-        .env("PATH", path)
-        .envs(variables.iter().copied())
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
-
-#[test]
-fn recipes_for_schedulers_give_the_whole_run() {
-    let place = place();
-    let methods = "--method lrp --method gradcam";
-    place.accept(&format!(
-        "eval insdel --model m.elucid --data photos {methods} -o whole"
-    ));
-    let whole = results(&place, "whole");
-    let recipes = concat!(env!("CARGO_MANIFEST_DIR"), "/../host/recipes");
-    let slurm = format!("{recipes}/slurm.sh");
-    let common = [
-        ("RUN", "slurm"),
-        ("MODEL", "m.elucid"),
-        ("DATA", "photos"),
-        ("SLURM_ARRAY_TASK_COUNT", "3"),
-    ];
-    for task in ["0", "1", "2"] {
-        script(
-            &place,
-            &["bash", &slurm],
-            &[&common[..], &[("SLURM_ARRAY_TASK_ID", task)]].concat(),
-        );
-    }
-    script(&place, &["bash", &slurm], &common[..1]);
-    for (whole, merged) in whole.iter().zip(results(&place, "slurm/whole")) {
-        assert_eq!(
-            String::from_utf8_lossy(whole),
-            String::from_utf8_lossy(&merged)
-        );
-    }
-    // The pod's command as the Job has it: the block of text under `args`.
-    let job = fs::read_to_string(format!("{recipes}/kubernetes.yaml")).unwrap();
-    let after = job.split("- |\n").nth(1).unwrap();
-    let depth = after.len() - after.trim_start().len();
-    let lines = after
-        .lines()
-        .take_while(|line| line.starts_with(&" ".repeat(depth)));
-    let command: Vec<&str> = lines.map(|line| &line[depth..]).collect();
-    let command = command.join("\n");
-    place.folder("root");
-    fs::copy(place.path("m.elucid"), place.path("root/model.elucid")).unwrap();
-    fs::rename(place.path("photos"), place.path("root/data")).unwrap();
-    for index in ["0", "1"] {
-        let variables = [
-            ("ROOT", "root"),
-            ("FORMAT", "folder"),
-            ("PARTS", "2"),
-            ("JOB_COMPLETION_INDEX", index),
-        ];
-        script(&place, &["/bin/sh", "-ceu", &command], &variables);
-    }
-    place.accept("eval merge root/insdel/part-0 root/insdel/part-1 -o merged");
-    let [images, ..] = results(&place, "merged");
-    assert!(whole[0] == images);
 }

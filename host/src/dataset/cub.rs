@@ -24,10 +24,7 @@ pub(super) fn open(root: &Path, options: &Options) -> Result<Dataset, DataError>
     let mut boxes = boxes(&root, &mut remarks)?;
     let masks = masks(&root, options)?;
     if masks.is_none() {
-        remarks.push(format!(
-            "no folder segmentations in or beside {}: there are no masks",
-            root.display()
-        ));
+        remarks.push("there is no folder segmentations, so there are no masks".to_owned());
     }
 
     let list = List::read(options.list.clone().unwrap_or(root.join("images.txt")))?;
@@ -70,6 +67,7 @@ pub(super) fn open(root: &Path, options: &Options) -> Result<Dataset, DataError>
         entries.push(entry);
     }
     Ok(Dataset {
+        counted: false,
         images: root.join("images"),
         masks: masks.unwrap_or_default(),
         coding: Masks::Grey {
@@ -132,7 +130,7 @@ fn numbers(path: &Path) -> Result<HashMap<u32, u32>, DataError> {
 fn boxes(root: &Path, remarks: &mut Vec<String>) -> Result<HashMap<u32, Rect>, DataError> {
     let path = root.join("bounding_boxes.txt");
     if !path.is_file() {
-        remarks.push(format!("{} is missing: there are no boxes", path.display()));
+        remarks.push("there is no bounding_boxes.txt, so there are no boxes".to_owned());
         return Ok(HashMap::new());
     }
     let list = List::read(path)?;

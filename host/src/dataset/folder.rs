@@ -1,7 +1,7 @@
 //! Pictures of one's own: a folder per class, a table `labels.csv`, or no labels at all; and if there are masks, a folder
 //! with a PNG of the same name for each picture that has one.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::list::{self, stem};
@@ -37,6 +37,7 @@ pub(super) fn open(root: &Path, options: &Options) -> Result<Dataset, DataError>
         let places = [root.join("labels.csv"), images.join("labels.csv")];
         places.into_iter().find(|path| path.is_file())
     });
+    let counted = table.is_none() && known.is_none();
     let (mut entries, classes) = match table {
         Some(table) => {
             let (list, rows) = labels::read(&table)?;
@@ -49,6 +50,7 @@ pub(super) fn open(root: &Path, options: &Options) -> Result<Dataset, DataError>
         match_masks(&mut entries, masks, &mut remarks)?;
     }
     Ok(Dataset {
+        counted: counted,
         images,
         masks: masks.unwrap_or_default(),
         coding: Masks::Grey {
@@ -131,18 +133,33 @@ fn match_masks(
     masks: &Path,
     remarks: &mut Vec<String>,
 ) -> Result<(), DataError> {
-    let mut found: HashSet<String> = list::pictures(masks)?.into_iter().collect();
+    let mut found: HashMap<String, String> = HashMap::new();
+    let mut take = |path: String| {
+        let png = path.to_ascii_lowercase().ends_with(".png");
+        let place = found.entry(stem(&path).to_owned());
+        // PNG loses nothing, so it goes before other formats of the same name.
+        place
+            .and_modify(|old| {
+                if png {
+                    old.clone_from(&path)
+                }
+            })
+            .or_insert(path);
+    };
+    list::pictures(masks)?.into_iter().for_each(&mut take);
     for folder in list::folders(masks)? {
         let inner = list::pictures(&masks.join(&folder))?;
-        found.extend(inner.into_iter().map(|name| format!("{folder}/{name}")));
+        inner
+            .iter()
+            .for_each(|name| take(format!("{folder}/{name}")));
     }
     let mut without = 0;
     for entry in &mut *entries {
-        let whole = format!("{}.png", stem(&entry.id));
-        let name = whole.rsplit('/').next().unwrap_or_default().to_owned();
-        let mask = [whole, name].into_iter().find(|path| found.contains(path));
+        let whole = stem(&entry.id);
+        let name = whole.rsplit('/').next().unwrap_or_default();
+        let mask = found.get(whole).or_else(|| found.get(name));
         without += usize::from(mask.is_none());
-        entry.mask = mask.map(Into::into);
+        entry.mask = mask.map(|path| path.as_str().into());
     }
     if without == entries.len() && without > 0 {
         return Err(DataError::at(

@@ -156,6 +156,7 @@ fn dataset(
         images,
         masks: PathBuf::new(),
         coding: Masks::Grey { above: 0 },
+        counted: classes.len() != CLASSES,
         classes,
         entries,
         remarks,

@@ -81,6 +81,7 @@ pub(super) fn open(root: &Path, options: &Options) -> Result<Dataset, DataError>
         }
     }
     Ok(Dataset {
+        counted: options.classes.is_none(),
         images,
         masks,
         coding,
@@ -129,6 +130,7 @@ fn listed(
         entries.push(entry);
     }
     Ok(Dataset {
+        counted: false,
         images: root.to_owned(),
         masks: PathBuf::from(root),
         coding,

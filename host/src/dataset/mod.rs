@@ -69,6 +69,16 @@ impl Format {
         ("voc", Format::Voc),
         ("folder", Format::Folder),
     ];
+
+    /// The part that is read unless another one is asked for.
+    #[must_use]
+    pub fn usual_split(self) -> Split {
+        match self {
+            Format::Cub => Split::Test,
+            Format::Imagenet | Format::ImagenetS | Format::Voc => Split::Val,
+            Format::Folder => Split::All,
+        }
+    }
 }
 
 impl fmt::Display for Format {
@@ -264,6 +274,7 @@ pub struct Dataset {
     masks: PathBuf,
     coding: Masks,
     classes: Vec<Class>,
+    counted: bool,
     entries: Vec<Entry>,
     remarks: Vec<String>,
 }
@@ -358,6 +369,13 @@ impl Dataset {
     #[must_use]
     pub fn class_names(&self) -> Vec<&str> {
         self.classes.iter().map(|c| c.name.as_str()).collect()
+    }
+
+    /// Whether labels only count the classes that are there, such as folders in sorted order: those of a network for more
+    /// classes are others.
+    #[must_use]
+    pub fn counted(&self) -> bool {
+        self.counted
     }
 
     /// What a person should know about this copy of the data set: a line each.

@@ -65,10 +65,9 @@ pub(super) fn open(root: &Path, options: &Options) -> Result<Dataset, DataError>
     let annotations = root.join("Annotations");
     let mut remarks = Vec::new();
     if !annotations.is_dir() {
-        remarks.push(format!(
-            "no folder {}: there are neither labels nor boxes",
-            annotations.display()
-        ));
+        remarks.push(
+            "there is no folder Annotations, so there are neither labels nor boxes".to_owned(),
+        );
     }
     let mut entries = Vec::new();
     for (line, text) in list.lines() {
@@ -102,6 +101,7 @@ pub(super) fn open(root: &Path, options: &Options) -> Result<Dataset, DataError>
         name: name.to_owned(),
     };
     Ok(Dataset {
+        counted: false,
         images: root.join("JPEGImages"),
         masks,
         coding: Masks::Voc {

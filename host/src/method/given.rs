@@ -1,8 +1,10 @@
 //! Maps that another program made.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
+use elucid_core::model::checksum;
 
 use super::{Attribution, Channels, Subject};
 use crate::classifier::Classifier;
@@ -18,21 +20,62 @@ pub struct Given {
     pub channels: Channels,
 }
 
+impl Given {
+    /// The file with the map of a picture.
+    ///
+    /// # Errors
+    /// One line if there is none.
+    pub fn path(&self, id: &str) -> Result<PathBuf> {
+        let id = Path::new(id);
+        let name = id.file_name().map_or(id, Path::new);
+        let added = id.with_added_extension("npy");
+        let places = [id.with_extension("npy"), added, name.with_extension("npy")];
+        let mut paths = places.map(|place| self.folder.join(place)).into_iter();
+        paths.find(|path| path.is_file()).ok_or_else(|| {
+            anyhow!(
+                "{} holds no map of {}; write it there as {}",
+                self.folder.display(),
+                id.display(),
+                id.with_extension("npy").display()
+            )
+        })
+    }
+
+    /// What tells these maps from others: a checksum of the sizes of their files.
+    ///
+    /// # Errors
+    /// If a picture has no map, or two have the same.
+    pub fn identity(&self, ids: impl Iterator<Item = String>) -> Result<String> {
+        let mut taken = HashMap::new();
+        let mut sizes = String::new();
+        for id in ids {
+            let path = self.path(&id)?;
+            let size = path.metadata().map_or(0, |file| file.len());
+            sizes.push_str(&format!("{id} {size}\n"));
+            if let Some(other) = taken.insert(path, id.clone()) {
+                bail!(
+                    "{other} and {id} have the same map; keep the pictures' folders, as in {}",
+                    Path::new(&id).with_extension("npy").display()
+                );
+            }
+        }
+        Ok(format!("sizes {:08x}", checksum(sizes.as_bytes())))
+    }
+}
+
 impl Attribution for Given {
     fn map(&mut self, network: &mut Classifier<'_>, subject: &Subject<'_>) -> Result<Vec<f32>> {
-        let id = Path::new(subject.id);
-        let name = id.file_name().map(Path::new).unwrap_or(id);
-        let named = id.with_added_extension("npy");
-        let places = [id.with_extension("npy"), named, name.with_extension("npy")];
-        let mut paths = places.map(|place| self.folder.join(place)).into_iter();
-        let Some(path) = paths.find(|path| path.is_file()) else {
+        let path = self.path(subject.id)?;
+        let (map, [h, w]) = read_map(&path, |pixel| self.channels.pixel(pixel))?;
+        let [height, width] = network.size();
+        let stretch = (h * width) as f64 / (w * height) as f64;
+        if !(0.95..=1.05).contains(&stretch) {
             bail!(
-                "there is no map of it in {}; write it as {}",
-                self.folder.display(),
-                id.with_extension("npy").display()
+                "{} is {h} x {w}, but the network sees {height} x {width} pixels: maps are of what it sees, resized and \
+                 cropped",
+                path.display()
             );
-        };
-        let (map, size) = read_map(&path, |pixel| self.channels.pixel(pixel))?;
-        Ok(bilinear(&map, size, network.size()))
+        }
+        Ok(bilinear(&map, [h, w], [height, width]))
     }
 }

@@ -19,6 +19,18 @@ pub struct Lrp {
 }
 
 impl Lrp {
+    /// The split's name; zennit's composites have one of their own.
+    #[must_use]
+    pub fn split_name(&self) -> &'static str {
+        let mut names = Split::ALL.iter();
+        match PRESETS[self.preset].0 {
+            "exact" | "paper" => names
+                .find(|(split, _)| *split == self.split)
+                .map_or("", |s| s.1),
+            _ => "signed",
+        }
+    }
+
     /// How the engine is opened for a model: with everything kept, as time counts here, and memory is that of one image.
     #[must_use]
     pub fn method(&self, model: &Model<'_>) -> Method {

@@ -22,7 +22,7 @@ Methods:
               projection-half), as in lrp:paper:half
   gradcam     Grad-CAM at the end of the last block
   scorecam    Score-CAM there; scorecam:softmax as pytorch-grad-cam has it
-  rise[:N]    RISE with N random masks (5000)
+  rise[:N]    RISE with N random masks (5000) of 9 x 9 cells, 61.7 % of them shown; rise:2000:g8:p0.5 for other numbers
   ig[:N]      integrated gradients, N points (50), from an image of zeros
   gradient, inputxgrad, gbp, deconv, smoothgrad[:N]
               gradient, Input x Gradient, guided backpropagation, deconvolution, mean of N noisy gradients (50)
@@ -48,7 +48,11 @@ enum Kind {
     Lrp(Lrp),
     GradCam,
     ScoreCam(ScoreVariant),
-    Rise { masks: usize },
+    Rise {
+        masks: usize,
+        grid: usize,
+        share: f32,
+    },
     Derivative(Flow, Channels),
     Given(Given),
     Noise,
@@ -72,7 +76,7 @@ impl Spec {
     ///
     /// # Errors
     /// One line if the text is something else, or the name is another method's.
-    pub fn given(text: &str) -> Result<Self, String> {
+    pub fn from_files(text: &str) -> Result<Self, String> {
         let usual = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
         let wrong = || "write NAME=FOLDER, the name in letters and digits".to_owned();
         let (name, folder) = text.split_once('=').ok_or_else(wrong)?;
@@ -125,6 +129,28 @@ impl Spec {
         }
     }
 
+    /// Where its maps come from, if from files.
+    #[must_use]
+    pub fn given(&self) -> Option<&Given> {
+        match &self.kind {
+            Kind::Given(given) => Some(given),
+            Kind::Lrp(_)
+            | Kind::GradCam
+            | Kind::ScoreCam(_)
+            | Kind::Rise { .. }
+            | Kind::Derivative(..)
+            | Kind::Noise
+            | Kind::Constant
+            | Kind::Edge => None,
+        }
+    }
+
+    /// Whether Heat Quantization ends it.
+    #[must_use]
+    pub fn quantizes(&self) -> bool {
+        self.levels.is_some()
+    }
+
     /// The same with Heat Quantization, unless it has some.
     #[must_use]
     pub fn quantized(mut self, levels: u32) -> Self {
@@ -147,10 +173,10 @@ impl Spec {
                 channels,
                 batch,
             }),
-            Kind::Rise { masks } => Box::new(Rise {
+            Kind::Rise { masks, grid, share } => Box::new(Rise {
                 masks,
-                grid: 9,
-                share: OFFICIAL_SHARE,
+                grid,
+                share,
                 batch,
             }),
             Kind::Given(given) => Box::new(given),
@@ -185,7 +211,11 @@ impl FromStr for Spec {
             }),
             "gradcam" => Kind::GradCam,
             "scorecam" => Kind::ScoreCam(ScoreVariant::Official),
-            "rise" => Kind::Rise { masks: 5000 },
+            "rise" => Kind::Rise {
+                masks: 5000,
+                grid: 9,
+                share: OFFICIAL_SHARE,
+            },
             "ig" => derivative(Flow::Integrated { steps: 50 }),
             "gradient" => derivative(Flow::Gradient),
             "inputxgrad" => derivative(Flow::InputTimesGradient),
@@ -198,7 +228,7 @@ impl FromStr for Spec {
             "edge" => Kind::Edge,
             _ => {
                 return Err(format!(
-                    "there is no method {name}; `elucid eval --help` lists them"
+                    "there is no method {name}; `elucid eval insdel --help` lists them"
                 ));
             }
         };
@@ -210,9 +240,18 @@ impl FromStr for Spec {
                 levels = Some(count);
             } else {
                 kind.set(option).ok_or_else(|| {
-                    format!("{name} has no option {option}; `elucid eval --help` lists them")
+                    format!("{name} has no option {option}; `elucid eval insdel --help` lists them")
                 })?;
             }
+        }
+        if let Kind::Lrp(lrp) = kind
+            && PRESETS[lrp.preset].0 != "exact"
+            && PRESETS[lrp.preset].0 != "paper"
+            && lrp.split != Split::Ratio
+        {
+            return Err(format!(
+                "{text}: the preset has a split of its own; leave the other one out"
+            ));
         }
         Ok(Self {
             name: text.to_owned(),
@@ -235,7 +274,15 @@ impl Kind {
                     *split = splits.find(|(_, name)| *name == option)?.0;
                 }
             }
-            Kind::Rise { masks } => *masks = positive()?,
+            Kind::Rise { masks, grid, share } => {
+                if let Some(cells) = option.strip_prefix('g') {
+                    *grid = cells.parse().ok().filter(|n| (1..=64).contains(n))?;
+                } else if let Some(shown) = option.strip_prefix('p') {
+                    *share = shown.parse().ok().filter(|&p| p > 0.0 && p < 1.0)?;
+                } else {
+                    *masks = positive()?;
+                }
+            }
             Kind::ScoreCam(variant) => {
                 *variant = (option == "softmax").then_some(ScoreVariant::Softmax)?;
             }
@@ -304,7 +351,10 @@ mod tests {
         let flow = Flow::Integrated { steps: 7 };
         assert_eq!(ig.kind, Kind::Derivative(flow, Channels::Absolute));
         let rise: Spec = "rise:40".parse().unwrap();
-        assert_eq!(rise.kind, Kind::Rise { masks: 40 });
+        let wanted = |masks, grid, share| Kind::Rise { masks, grid, share };
+        assert_eq!(rise.kind, wanted(40, 9, OFFICIAL_SHARE));
+        let rise: Spec = "rise:2000:g8:p0.5".parse().unwrap();
+        assert_eq!(rise.kind, wanted(2000, 8, 0.5));
     }
 
     #[test]

@@ -26,7 +26,8 @@ pub struct Settings {
     pub data: DataId,
     /// The methods, in order; controls included.
     pub methods: Vec<String>,
-    /// Names of the classes, as far as the model knows them, are the model's; what is explained: `predicted` or `label`.
+    /// Which class is explained and scored: `predicted`, `label`, or `paper` (the predicted one is explained, the label's
+    /// probability scored).
     pub target: String,
     /// Part of the pictures: `index/count`.
     pub shard: String,

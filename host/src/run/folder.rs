@@ -51,31 +51,58 @@ impl Folder {
     }
 
     /// Begins a run in `path`, or goes on with the one that is there: the journal is then behind its last whole record.
-    /// Returns the records' number too.
+    /// `positions` are those of the records that the run will have. Returns the records' number too.
     ///
     /// # Errors
     /// If the folder holds a run with other settings or something else, if another process writes it, or if it can't be
     /// written.
-    pub fn begin(path: &Path, config: &Config) -> Result<(Self, Journal, usize)> {
+    pub fn begin(
+        path: &Path,
+        config: &Config,
+        positions: impl Iterator<Item = usize>,
+    ) -> Result<(Self, Journal, usize)> {
         let folder = Self(path.to_owned());
         let shown = path.display();
-        if path.join(CONFIG).exists() {
-            let found = folder.config()?;
-            if let Some(setting) = difference(config, &found)? {
-                bail!(
-                    "{shown} holds a run with another {setting}; give another folder with -o, or remove this one"
-                );
-            }
-        } else {
-            let entries = fs::read_dir(path).map(|mut entries| entries.next().is_some());
-            if entries.unwrap_or(false) {
+        if path.exists() && !path.is_dir() {
+            bail!("-o {shown} is a file; name a folder");
+        }
+        folder.check(config)?;
+        if !path.join(CONFIG).exists() {
+            // What a kill leaves before there is a config is ours.
+            let foreign = |name: &str| !name.starts_with(atomic::UNFINISHED) && name != IMAGES;
+            if names(path).iter().any(|name| foreign(name)) {
                 bail!("{shown} holds something else than a run; give another folder with -o");
             }
-            fs::create_dir_all(path).with_context(|| format!("cannot make the folder {shown}"))?;
+            let made = fs::create_dir_all(path);
+            made.with_context(|| format!("cannot make the folder {shown}; check -o"))?;
+        }
+        let (journal, done) = Journal::open(&path.join(IMAGES), positions)?;
+        // From here on the folder is this process's alone.
+        folder.check(config)?;
+        for name in names(path) {
+            if name.starts_with(atomic::UNFINISHED) {
+                // It's in nobody's way if it stays.
+                let _ = fs::remove_file(path.join(name));
+            }
+        }
+        if !path.join(CONFIG).exists() {
             folder.write(CONFIG, config)?;
         }
-        let (journal, done) = Journal::open(&path.join(IMAGES))?;
         Ok((folder, journal, done))
+    }
+
+    /// Refuses to go on with a run that was asked for something else, if there is one.
+    fn check(&self, config: &Config) -> Result<()> {
+        if !self.0.join(CONFIG).exists() {
+            return Ok(());
+        }
+        let Some(setting) = difference(config, &self.config()?)? else {
+            return Ok(());
+        };
+        bail!(
+            "{} holds a run with another {setting}; give another folder with -o, or remove this one",
+            self.0.display()
+        )
     }
 
     /// Where it is.
@@ -148,10 +175,27 @@ impl Folder {
     }
 }
 
-/// The first setting in which two runs differ, and how.
-fn difference(one: &Config, other: &Config) -> Result<Option<String>> {
-    let [one, other] = [one, other].map(|config| serde_json::to_value(&config.settings));
-    Ok(unlike("", &one?, &other?))
+/// The first setting in which two runs differ, and how. What is only said about the data isn't one.
+///
+/// # Errors
+/// None that can happen.
+pub fn difference(one: &Config, other: &Config) -> Result<Option<String>> {
+    let comparable = |config: &Config| {
+        let mut settings = config.settings.clone();
+        settings.data.remarks.clear();
+        serde_json::to_value(&settings)
+    };
+    let versions = [one, other].map(|config| Value::from(config.elucid.as_str()));
+    let version = unlike("version", &versions[0], &versions[1]);
+    Ok(version.or(unlike("", &comparable(one)?, &comparable(other)?)))
+}
+
+/// Names of the files in a folder; none if it can't be read.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
 }
 
 /// The first place where two values differ: its path, and what is there.
@@ -173,8 +217,9 @@ fn unlike(path: &str, one: &Value, other: &Value) -> Option<String> {
 }
 
 impl Journal {
-    /// Opens the file for this process alone and cuts off what a kill left half written.
-    fn open(path: &Path) -> Result<(Self, usize)> {
+    /// Opens the file for this process alone, checks the positions of its records and cuts off what a kill left half
+    /// written.
+    fn open(path: &Path, mut positions: impl Iterator<Item = usize>) -> Result<(Self, usize)> {
         let shown = path.display();
         let file = OpenOptions::new()
             .read(true)
@@ -194,7 +239,15 @@ impl Journal {
         }
         let (mut done, mut length) = (0, 0);
         for line in lines(BufReader::new(&file), path.to_owned()) {
-            let (end, _) = line?;
+            let (end, record) = line?;
+            if positions.next() != Some(record.position) {
+                bail!(
+                    "{shown}, line {}: a record of position {} doesn't belong here; remove summary.json and the lines from \
+                     there on, and run the same command",
+                    done + 1,
+                    record.position
+                );
+            }
             (done, length) = (done + 1, end);
         }
         let mut journal = Self {
@@ -236,7 +289,7 @@ fn lines(mut from: impl BufRead, path: PathBuf) -> impl Iterator<Item = Result<(
             Ok(length) => {
                 end += length as u64;
                 let record = serde_json::from_slice(&line).map_err(|e| {
-                    anyhow!("{shown}, line {number} is damaged ({e}); remove the run's folder and run it again")
+                    anyhow!("{shown}, line {number} is damaged ({e}); remove summary.json and the lines from there on, and run the same command")
                 });
                 Some(record.map(|record| (end, record)))
             }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::config::{Config, Settings};
-use super::folder::Folder;
+use super::config::Settings;
+use super::folder::{Folder, difference};
 use super::record::Record;
 use crate::dataset::Shard;
 
@@ -27,18 +27,26 @@ pub fn merge(shards: &[Folder], to: &Path) -> Result<(Folder, Settings)> {
         .map_err(|e| anyhow!("{e}"))?
         .count();
     whole.settings.shard = Shard::WHOLE.to_string();
+    whole.command = in_one_piece(&whole.command);
+    let same = |shard: &Folder| shard.path().canonicalize().ok() == to.canonicalize().ok();
+    if to.exists() && shards.iter().any(same) {
+        bail!(
+            "-o {} is one of the runs to merge; give another folder",
+            to.display()
+        );
+    }
     let mut found: Vec<Option<&Folder>> = vec![None; count];
     for folder in shards {
         let shown = folder.path().display();
-        let Config { mut settings, .. } = folder.config()?;
-        let shard = settings
-            .shard
-            .parse::<Shard>()
-            .map_err(|e| anyhow!("{shown}: {e}"))?;
-        settings.shard.clone_from(&whole.settings.shard);
-        if shard.count() != count || settings != whole.settings {
+        let mut config = folder.config()?;
+        let shard = config.settings.shard.parse::<Shard>();
+        let shard = shard.map_err(|e| anyhow!("{shown}: {e}"))?;
+        config.settings.shard.clone_from(&whole.settings.shard);
+        let other = difference(&config, &whole)?;
+        let count_differs = || format!("number of shards ({}, not {count})", shard.count());
+        if let Some(setting) = other.or((shard.count() != count).then(count_differs)) {
             bail!(
-                "{shown} belongs to another run than {}: their settings differ",
+                "{shown} belongs to another run than {}: it has another {setting}",
                 first.path().display()
             );
         }
@@ -62,7 +70,7 @@ pub fn merge(shards: &[Folder], to: &Path) -> Result<(Folder, Settings)> {
             missing.join(", ")
         );
     }
-    let (folder, mut journal, done) = Folder::begin(to, &whole)?;
+    let (folder, mut journal, done) = Folder::begin(to, &whole, 0..)?;
     // Positions are dealt out in turn, so each shard's records are in order: one of each at a time.
     let mut streams = Vec::new();
     for shard in found.iter().flatten() {
@@ -92,6 +100,29 @@ pub fn merge(shards: &[Folder], to: &Path) -> Result<(Folder, Settings)> {
     Ok((folder, whole.settings))
 }
 
+/// A shard's command as that of the whole run, which goes to `RUN`.
+fn in_one_piece(command: &[String]) -> Vec<String> {
+    let mut words = command.iter();
+    let mut whole = Vec::new();
+    while let Some(word) = words.next() {
+        match word
+            .split_once('=')
+            .map_or(word.as_str(), |(option, _)| option)
+        {
+            "--shard" if word.contains('=') => {}
+            "--shard" => drop(words.next()),
+            "-o" | "--output" => {
+                whole.extend(["-o", "RUN"].map(str::to_owned));
+                if !word.contains('=') {
+                    words.next();
+                }
+            }
+            _ => whole.push(word.clone()),
+        }
+    }
+    whole
+}
+
 /// Copies the files of a folder that may not exist.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     if !from.is_dir() {
@@ -104,4 +135,21 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         fs::copy(entry.path(), to.join(entry.file_name())).with_context(matter)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_of_a_shard_becomes_that_of_the_run() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        for shard in ["--shard 2/4 -o part-2", "--shard=2/4 --output=part-2"] {
+            let command = words(&format!("elucid eval iou --data birds {shard} --seed 7"));
+            assert_eq!(
+                in_one_piece(&command),
+                words("elucid eval iou --data birds -o RUN --seed 7")
+            );
+        }
+    }
 }

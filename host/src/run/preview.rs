@@ -19,18 +19,30 @@ const IGNORED: u8 = 128;
 
 /// Writes previews.
 #[derive(Clone, Debug)]
-pub struct Previews(PathBuf);
+pub struct Previews {
+    folder: PathBuf,
+    every: usize,
+}
 
 impl Previews {
-    /// Into the folder of a run.
+    /// Of every so many pictures, into the folder of a run.
     ///
     /// # Errors
     /// If it can't be made.
-    pub fn new(folder: &Folder) -> Result<Self> {
-        let path = folder.previews();
-        let made = fs::create_dir_all(&path);
-        made.with_context(|| format!("cannot make the folder {}", path.display()))?;
-        Ok(Self(path))
+    pub fn new(run: &Folder, every: usize) -> Result<Self> {
+        let folder = run.previews();
+        let made = fs::create_dir_all(&folder);
+        made.with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        Ok(Self {
+            folder,
+            every: every.max(1),
+        })
+    }
+
+    /// Whether the picture at this position gets some.
+    #[must_use]
+    pub fn shows(&self, position: usize) -> bool {
+        position.is_multiple_of(self.every)
     }
 
     /// What the network saw.
@@ -83,7 +95,7 @@ impl Previews {
     }
 
     fn write(&self, position: usize, ending: &str, bytes: &[u8]) -> Result<()> {
-        let path = self.0.join(format!("{position:06}.{ending}"));
+        let path = self.folder.join(format!("{position:06}.{ending}"));
         fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
     }
 }

@@ -25,7 +25,8 @@ pub struct Summary {
     pub correct: Option<Estimate>,
     /// The methods in the order of the run.
     pub methods: Vec<MethodSummary>,
-    /// Pairs of methods on the pictures that both have a score for: for every score that is good one way, every pair.
+    /// Pairs of methods on the pictures that both have a score for: for every score that is good one way, every pair but
+    /// those of two controls.
     pub comparisons: Vec<Paired>,
 }
 
@@ -193,11 +194,11 @@ impl Tally {
                     curves,
                 })
                 .collect(),
-            comparisons: self.comparisons(settings),
+            comparisons: self.comparisons(settings, &control),
         }
     }
 
-    fn comparisons(&self, settings: &Settings) -> Vec<Paired> {
+    fn comparisons(&self, settings: &Settings, control: &impl Fn(&str) -> bool) -> Vec<Paired> {
         let compared = settings.measure.scores().iter();
         let compared = compared.filter(|score| score.better != Better::Neither);
         let names = &settings.methods;
@@ -209,7 +210,10 @@ impl Tally {
                     .map(move |second| (score.name, first, second))
             })
         });
-        let pairs: Vec<_> = pairs.collect();
+        // Nobody asks which of two controls is better.
+        let pairs: Vec<_> = pairs
+            .filter(|(_, first, second)| !(control(first) && control(second)))
+            .collect();
         let compared = pairs.into_par_iter().filter_map(|(score, first, second)| {
             let (one, other) = self.paired(score, first, second)?;
             let found = compare(&one, &other, resamples(one.len()), settings.seed)?;

@@ -1,5 +1,7 @@
 //! The program `elucid` in a folder of its own, with a small model and a photo to work on.
 
+pub mod runs;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;

@@ -9,14 +9,16 @@ use clap::Args;
 use elucid_core::Model;
 use elucid_core::model::checksum;
 
+use super::labels::Labels;
 use crate::command::named;
-use crate::dataset::{Dataset, Format, Options, Order, Selection, Shard, Split};
+use crate::dataset::{Dataset, Format, Options, Order, Sample, Selection, Shard, Split};
 use crate::evaluation::Question;
 use crate::method::{HELP, Spec};
 use crate::metric::perturbation::Baseline;
 use crate::metric::ranking::{Scorer, Walk};
 use crate::run::config::{DataId, ModelId, Settings};
 use crate::run::measure::Measure;
+use crate::run::preview::file_name;
 
 /// What all measures need.
 #[derive(Args)]
@@ -52,9 +54,9 @@ pub struct Choice {
     /// Method to judge, once for each (see below); controls are added: random and constant
     #[arg(long = "method", value_name = "METHOD")]
     methods: Vec<Spec>,
-    /// Judge maps that another program made under this name: .npy files, f32 [H, W], of the pictures' names. Channels
-    /// [C, H, W] are summed, unless NAME ends in :first or :abs
-    #[arg(long, value_name = "NAME=DIR", value_parser = Spec::given)]
+    /// Judge maps that another program made under this name: .npy files of the pictures' names, f32 [H, W], of what the
+    /// network sees (resized and cropped), at any resolution. Channels [C, H, W] are summed, unless NAME ends in :first or :abs
+    #[arg(long, value_name = "NAME=DIR", value_parser = Spec::from_files)]
     maps: Vec<Spec>,
     /// A line about the data that the report shows, such as where the masks are from
     #[arg(long, value_name = "TEXT")]
@@ -71,8 +73,8 @@ pub struct Choice {
     #[arg(long, value_parser = ["listed", "shuffled", "paper"])]
     order: Option<String>,
     /// Take at most this many pictures
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
     /// Seed of the order, of ties and of everything random
     #[arg(long, default_value_t = 42)]
     seed: u32,
@@ -88,9 +90,9 @@ pub struct Choice {
     /// Stop at the first broken picture instead of leaving it out and counting it
     #[arg(long)]
     pub strict_data: bool,
-    /// Write no small pictures for the report
-    #[arg(long)]
-    pub no_previews: bool,
+    /// Keep small pictures of at most this many photos for the report, spread evenly; 0 for none
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    pub previews: usize,
     /// Print the summary as JSON
     #[arg(long)]
     pub json: bool,
@@ -190,6 +192,8 @@ impl Sets {
 /// A run, ready to begin.
 pub struct Plan {
     pub data: Dataset,
+    /// The network's labels.
+    labels: Labels,
     /// Places of the pictures in the data set, in the run's order, of all shards together.
     pub order: Vec<usize>,
     /// Positions in `order` that are this shard's.
@@ -197,6 +201,15 @@ pub struct Plan {
     pub methods: Vec<Spec>,
     pub question: Question,
     pub settings: Settings,
+}
+
+impl Plan {
+    /// The picture at a position, with the network's label.
+    pub fn sample(&self, position: usize) -> Sample {
+        let mut sample = self.data.sample(self.order[position]);
+        sample.label = self.labels.of_label(sample.label);
+        sample
+    }
 }
 
 impl Choice {
@@ -224,14 +237,6 @@ impl Choice {
                 own_class: self.own_class,
             },
         )?;
-        if data.classes().len() > model.classes() as usize {
-            bail!(
-                "the data set has {} classes, but the network only {}; take a model of these classes, or name the \
-                 network's with --classes",
-                data.classes().len(),
-                model.classes()
-            );
-        }
         let target = self.target.as_deref().unwrap_or(default("predicted"));
         let question = named(&Question::NAMES, target)?;
         let order = self.order.as_deref().unwrap_or(default("shuffled"));
@@ -241,18 +246,47 @@ impl Choice {
                 "paper" => Order::Paper { seed: self.seed },
                 _ => Order::Shuffled { seed: self.seed },
             },
-            limit: self.limit,
+            limit: self
+                .limit
+                .map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
             shard: Shard::WHOLE,
         };
         let places = data.select(&selection)?;
         let positions: Vec<usize> = self.shard.of(0..places.len()).collect();
+        let needs_label = measure == Measure::Accuracy || question != Question::Predicted;
+        let labels = Labels::of(&data, model, needs_label)?;
         let mut identity = String::new();
+        let (mut masks, mut found) = (String::new(), false);
         for &place in &places {
             let sample = data.sample(place);
-            let _ = writeln!(identity, "{} {:?}", sample.id, sample.label);
+            let _ = writeln!(
+                identity,
+                "{} {:?}",
+                sample.id,
+                labels.of_label(sample.label)
+            );
+            let mask = sample.mask.as_ref();
+            found |= mask.is_some();
+            let size = mask.and_then(|mask| std::fs::metadata(&mask.path).ok());
+            let _ = writeln!(masks, "{:?}", size.map(|file| file.len()));
+        }
+        if matches!(measure, Measure::Iou | Measure::Pointing) && !found {
+            bail!(
+                "no picture has a mask, which {} needs; name their folder with --masks",
+                measure.name()
+            );
         }
         let methods = self.methods(measure)?;
         let mut options = BTreeMap::new();
+        for spec in &methods {
+            if let Some(given) = spec.given() {
+                let samples = places.iter().map(|&place| data.sample(place).id);
+                let crc = given
+                    .identity(samples)
+                    .map_err(|e| anyhow!("--maps {spec}: {e}"))?;
+                options.insert(format!("maps of {spec}"), crc);
+            }
+        }
         let mut set = |name: &str, value: String| options.insert(name.to_owned(), value);
         if let Some(scoring) = scoring {
             set("scorer", scoring.scorer.clone());
@@ -267,7 +301,14 @@ impl Choice {
             set("baseline", shown(sets.baseline));
         }
         if matches!(measure, Measure::Iou | Measure::Pointing) {
-            set("masks", format!("above {}", self.above));
+            set(
+                "masks",
+                format!(
+                    "sizes {:08x}, above {}",
+                    checksum(masks.as_bytes()),
+                    self.above
+                ),
+            );
             set("own_class", self.own_class.to_string());
         }
         let name = |path: &std::path::Path| {
@@ -293,14 +334,14 @@ impl Choice {
                 split: self
                     .split
                     .clone()
-                    .unwrap_or_else(|| "the format's own".to_owned()),
+                    .unwrap_or_else(|| format.usual_split().to_string()),
                 order: match order {
                     "listed" => order.to_owned(),
                     _ => format!("{order} {}", self.seed),
                 },
                 selected: places.len(),
                 crc32: format!("{:08x}", checksum(identity.as_bytes())),
-                remarks: [data.remarks(), &self.note].concat(),
+                remarks: [data.remarks(), labels.remarks(), &self.note].concat(),
             },
             methods: methods.iter().map(|spec| spec.name().to_owned()).collect(),
             target: target.to_owned(),
@@ -310,6 +351,7 @@ impl Choice {
             options,
         };
         Ok(Plan {
+            labels,
             data,
             order: places,
             positions,
@@ -341,6 +383,12 @@ impl Choice {
             if let Some(other) = methods.iter().find(|spec| spec.lrp().is_none()) {
                 bail!("{other} has no ledger: conservation is measured for lrp");
             }
+            if let Some(other) = methods.iter().find(|spec| spec.quantizes()) {
+                bail!("{other}: conservation is measured before Heat Quantization; leave it out");
+            }
+            if self.quantize.is_some() {
+                bail!("conservation is measured before Heat Quantization; leave --quantize out");
+            }
         } else {
             if methods.is_empty() {
                 methods = parse(&["lrp", "gradcam"])?;
@@ -357,9 +405,18 @@ impl Choice {
                 .map(|spec| spec.quantized(levels))
                 .collect();
         }
-        let mut names = HashSet::new();
-        if let Some(twice) = methods.iter().find(|spec| !names.insert(spec.name())) {
-            bail!("--method {twice} is given twice");
+        if measure == Measure::Sanity
+            && let Some(given) = methods.iter().find(|spec| spec.given().is_some())
+        {
+            bail!("{given}: maps from files can't change with the network; sanity needs methods");
+        }
+        // Names are those of previews too.
+        let mut names = HashSet::from(["mask".to_owned()]);
+        if let Some(twice) = methods
+            .iter()
+            .find(|spec| !names.insert(file_name(spec.name())))
+        {
+            bail!("--method {twice} is given twice, or its name is taken");
         }
         Ok(methods)
     }

@@ -1,6 +1,7 @@
 //! `elucid eval`: how good maps are, on a data set, in a folder that can be gone on with.
 
 mod choice;
+mod labels;
 mod pace;
 mod table;
 
@@ -114,7 +115,7 @@ fn evaluate(
     let plan = choice.plan(measure, scoring, sets, &model)?;
     let mut cascade = Vec::new();
     let mut ignorant = Vec::new();
-    let mut settings = plan.settings;
+    let mut settings = plan.settings.clone();
     if measure == Measure::Sanity {
         cascade = Randomised::cascade(bytes.bytes(), &model, settings.seed)?;
         let depths: Vec<&str> = cascade.iter().map(|part| part.depth.as_str()).collect();
@@ -148,19 +149,23 @@ fn evaluate(
     };
     let config = Config {
         elucid: env!("CARGO_PKG_VERSION").to_owned(),
-        command: std::env::args().collect(),
+        command: ["elucid".to_owned()]
+            .into_iter()
+            .chain(std::env::args().skip(1))
+            .collect(),
         settings,
     };
-    let (folder, journal, done) = Folder::begin(&choice.output, &config)?;
+    let (folder, journal, done) =
+        Folder::begin(&choice.output, &config, plan.positions.iter().copied())?;
     for remark in plan.data.remarks() {
         eprintln!("elucid: note: {remark}");
     }
-    let entries = plan.methods.into_iter().map(|spec| Entry {
+    let entries = plan.methods.iter().map(|spec| Entry {
         method: spec.make(batch),
-        spec,
+        spec: spec.clone(),
     });
-    let previews = (measure != Measure::Accuracy && !choice.no_previews)
-        .then(|| Previews::new(&folder))
+    let previews = (measure != Measure::Accuracy && choice.previews > 0)
+        .then(|| Previews::new(&folder, plan.order.len().div_ceil(choice.previews)))
         .transpose()?;
     let mut worker = Worker {
         network: Classifier::new(&model, model.input_shape(), &threads),
@@ -181,10 +186,9 @@ fn evaluate(
         );
     }
     let mut pace = Pace::new(done, plan.positions.len());
-    let samples = todo.iter().map(|&position| {
-        let at = plan.order[position];
-        (position, plan.data.sample(at))
-    });
+    let samples = todo
+        .iter()
+        .map(|&position| (position, plan.sample(position)));
     let finished = worker.work(samples, journal, choice.strict_data, &mut pace)?;
     pace.finish();
     if !finished {
@@ -205,6 +209,12 @@ fn conclude(folder: &Folder, settings: &Settings, json: bool) -> Result<()> {
     let control = |name: &str| name.parse::<Spec>().is_ok_and(|spec| spec.control());
     let summary = tally.summary(settings, control);
     folder.finish(&summary)?;
+    if summary.images == 0 && summary.skipped > 0 {
+        bail!(
+            "none of the {} pictures could be scored; the lines above say why",
+            summary.skipped
+        );
+    }
     if json {
         say!("{}", serde_json::to_string(&summary)?);
     } else {
@@ -230,6 +240,7 @@ fn interruptible() -> Result<Arc<AtomicBool>> {
             // What is in the journal is whole.
             std::process::exit(130);
         }
+        eprintln!("elucid: stopping after this map; once more to stop at once");
     })?;
     Ok(stop)
 }
@@ -256,6 +267,9 @@ impl Worker<'_> {
         pace: &mut Pace,
     ) -> Result<bool> {
         for (position, sample) in samples {
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
             let Some(record) = self.record(position, &sample, strict, pace)? else {
                 return Ok(false);
             };
@@ -306,7 +320,11 @@ impl Worker<'_> {
         record.predicted = Some(case.predicted.target);
         record.target = Some(case.scored.target);
         record.probability = Some(f64::from(case.scored.probability));
-        if let Some(previews) = &self.previews {
+        let previews = self
+            .previews
+            .as_ref()
+            .filter(|previews| previews.shows(position));
+        if let Some(previews) = previews {
             previews.photo(position, &case.prepared.crop)?;
             if let Some(mask) = &case.mask {
                 previews.mask(position, mask)?;
@@ -322,7 +340,7 @@ impl Worker<'_> {
                 .judge
                 .judge(&mut self.network, &case, (spec, method.as_mut()))
                 .map_err(|e| anyhow!("{}, {spec}: {e}", sample.id))?;
-            if let Some(previews) = self.previews.as_ref().filter(|_| !verdict.map.is_empty()) {
+            if let Some(previews) = previews.filter(|_| !verdict.map.is_empty()) {
                 previews.map(position, spec.name(), size, &verdict.map)?;
             }
             record

@@ -1,12 +1,9 @@
-//! `elucid explain`: a picture of every photo with the relevance of its class.
+//! One picture after the other.
 
-use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow, bail};
-use clap::Args;
+use anyhow::{Context, Result};
 use elucid_core::audit::{Account, Ledger};
 use elucid_core::backend::Backend;
 use elucid_core::explain::Explainer;
@@ -14,73 +11,18 @@ use elucid_core::op::head::{Seed, probability, seed};
 use elucid_core::rule::{Init, Target};
 use elucid_core::{Error, Model, Shape, heat};
 use image::{ImageFormat, RgbImage};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
-use super::explanation::{Explanation, Line, Sinks, short};
-use super::outputs::{
-    DEMO_NAME, DEMO_PHOTO, EXPLAINED, Input, Output, inputs, numbered, paths, refuse_overwriting,
-};
-use super::target::find_targets;
-use super::{Kernels, Reported, Rules, line, named};
+use super::Arguments;
 use crate::classifier::Classifier;
-use crate::engine::{Engine, Method, Threads, explain_error, ledger_entries};
-use crate::method::{Attribution, HELP, Spec, Subject};
-use crate::model_file::ModelBytes;
+use crate::command::explanation::{Explanation, Line, Sinks, short};
+use crate::command::line;
+use crate::command::outputs::{DEMO_NAME, DEMO_PHOTO, Input, Output};
+use crate::engine::{Engine, Method, PRESETS, Threads, explain_error, ledger_entries};
+use crate::method::{Attribution, Lrp, Subject};
 use crate::photo::Photo;
 use crate::picture::{ColorMap, Figure, render};
 use crate::{atomic, npy};
-
-#[derive(Args)]
-#[command(after_help = HELP)]
-pub struct Arguments {
-    /// Photos (JPEG, PNG, WebP), folders of them, or .npy files with f32 [3, H, W] that are normalised already;
-    /// the bundled photo if left out
-    images: Vec<PathBuf>,
-    /// Model file; the bundled flower model if left out
-    #[arg(long, value_name = "M.elucid")]
-    model: Option<PathBuf>,
-    /// Where the picture goes: a .png file, or a folder for several; NAME.explained.png here if left out
-    #[arg(short, long, value_name = "out.png|DIR/")]
-    output: Option<PathBuf>,
-    /// Also write the map itself: f32 [H, W] as .npy, or a folder for several
-    #[arg(long, value_name = "out.npy|DIR/")]
-    map: Option<PathBuf>,
-    /// Make no picture
-    #[arg(long, conflicts_with = "output")]
-    no_picture: bool,
-    /// Method: lrp with the rules below, or another one to compare with (see the end of this help)
-    #[arg(long, default_value = "lrp", value_name = "METHOD")]
-    method: Spec,
-    /// Class to explain: `pred` for the predicted one, a class name, an index, or `top5` for the five likeliest. Several
-    /// share most of the work: their files are numbered
-    #[arg(long, default_value = "pred", value_name = "pred|CLASS|INDEX|topN")]
-    target: Vec<String>,
-    #[command(flatten)]
-    rules: Rules,
-    #[command(flatten)]
-    kernels: Kernels,
-    /// Relevance that the class starts with
-    #[arg(long, default_value = "probability", value_parser = Init::ALL.map(|(_, name)| name))]
-    init: String,
-    /// Heat Quantization: round the finished map down to this many levels (the paper uses 8)
-    #[arg(long, value_name = "LEVELS", value_parser = clap::value_parser!(u32).range(2..=65_536))]
-    quantize: Option<u32>,
-    /// Colours of the map
-    #[arg(long, default_value = "inferno", value_parser = ColorMap::NAMES)]
-    colors: String,
-    /// Where to compute
-    #[arg(long, default_value = "cpu", value_parser = ["cpu"])]
-    backend: String,
-    /// Threads; 0 for all of the machine's
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
-    /// Print the conservation ledger: relevance in, out and lost at every step
-    #[arg(long)]
-    audit: bool,
-    /// Print one JSON object per picture
-    #[arg(long)]
-    json: bool,
-}
 
 /// A picture ready for the network.
 struct Ready {
@@ -92,98 +34,16 @@ struct Ready {
     view: Option<RgbImage>,
 }
 
-pub fn run(arguments: &Arguments) -> Result<()> {
-    let bytes = ModelBytes::open(arguments.model.as_deref())?;
-    let model = bytes.parse()?;
-    let mut targets = Vec::new();
-    for wanted in &arguments.target {
-        targets.extend(find_targets(&model, wanted)?);
-    }
-    let init = named(&Init::ALL, &arguments.init)?;
-    let method = Method {
-        targets: targets.len(),
-        ..arguments.rules.method(&model)?
-    };
-    let colors = ColorMap::from_str(&arguments.colors).map_err(|e| anyhow!("{e}"))?;
-    let inputs = inputs(&arguments.images)?;
-    let mut outputs = vec![vec![Output::default(); targets.len()]; inputs.len()];
-    // One path for each picture, numbered where it has several classes.
-    let mut place = |chosen: Option<&Path>, ending, option, field: fn(&mut Output, PathBuf)| {
-        for (outputs, path) in outputs
-            .iter_mut()
-            .zip(paths(&inputs, chosen, ending, option)?)
-        {
-            let several = outputs.len() > 1;
-            for (of, output) in (1..).zip(outputs) {
-                let path = if several {
-                    numbered(&path, of, ending)?
-                } else {
-                    path.clone()
-                };
-                field(output, path);
-            }
-        }
-        anyhow::Ok(())
-    };
-    if !arguments.no_picture {
-        let chosen = arguments.output.as_deref();
-        place(chosen, EXPLAINED, "-o", |o, path| o.picture = Some(path))?;
-    }
-    if let Some(map) = &arguments.map {
-        place(Some(map), MAP, "--map", |o, path| o.map = Some(path))?;
-    }
-    let written = outputs.iter().flatten();
-    refuse_overwriting(
-        &inputs,
-        written.flat_map(|o| o.picture.iter().chain(&o.map)),
-    )?;
-    let threads = Threads::new(arguments.threads)?;
-    let job = Job {
-        arguments,
-        model: &model,
-        targets,
-        init,
-        method,
-        other: (arguments.method.name() != "lrp").then_some(&arguments.method),
-        colors,
-    };
-    let count = inputs.len();
-    let bar = progress(count);
-    let jobs = inputs.into_iter().zip(outputs);
-    let failed = job.explain_all(&threads, jobs, &bar);
-    bar.finish_and_clear();
-    match failed {
-        0 => Ok(()),
-        // Its line was printed where it happened.
-        1 if count == 1 => Err(Reported.into()),
-        n => bail!("{n} of {count} pictures could not be explained"),
-    }
-}
-
-/// A bar for several pictures; it hides itself where nobody looks.
-fn progress(count: usize) -> ProgressBar {
-    if count < 2 || !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style =
-        ProgressStyle::with_template("{bar:32} {pos}/{len}  {per_sec}  {eta} left  {wide_msg}");
-    ProgressBar::new(count as u64)
-        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-/// What maps end in.
-const MAP: &str = ".npy";
-
 /// What all pictures have in common.
-struct Job<'j> {
-    arguments: &'j Arguments,
-    model: &'j Model<'j>,
-    targets: Vec<Target>,
-    init: Init,
-    method: Method,
-    /// The method, where it isn't LRP with the rules of the command line.
-    other: Option<&'j Spec>,
-    colors: ColorMap,
+pub struct Job<'j> {
+    pub arguments: &'j Arguments,
+    pub model: &'j Model<'j>,
+    pub targets: Vec<Target>,
+    pub init: Init,
+    pub method: Method,
+    /// The rules, where the method is LRP.
+    pub rules: Option<Lrp>,
+    pub colors: ColorMap,
 }
 
 /// How pictures are explained.
@@ -199,16 +59,16 @@ const BATCH: usize = 8;
 
 impl Job<'_> {
     /// Explains everything; returns how many failed.
-    fn explain_all(
+    pub fn explain_all(
         &self,
         threads: &Threads,
         jobs: impl Iterator<Item = (Input, Vec<Output>)>,
         bar: &ProgressBar,
     ) -> usize {
         let kernels = self.arguments.kernels.choice();
-        let mut way = match &self.other {
-            None => Way::Rules(Engine::new(self.model, threads).with_kernels(kernels)),
-            Some(spec) => Way::Other(spec.make(BATCH), None),
+        let mut way = match &self.rules {
+            Some(_) => Way::Rules(Engine::new(self.model, threads).with_kernels(kernels)),
+            None => Way::Other(self.arguments.method.make(BATCH), None),
         };
         let mut failed = 0;
         for (input, outputs) in jobs {
@@ -427,8 +287,8 @@ impl Job<'_> {
             arena_bytes: 0,
             backend: self.arguments.backend.clone(),
             method: self.arguments.method.name().to_owned(),
-            preset: self.rules(&self.arguments.rules.preset),
-            split: self.rules(&self.arguments.rules.split),
+            preset: self.rules.map(|lrp| PRESETS[lrp.preset].0.to_owned()),
+            split: self.rules.map(|lrp| lrp.split_name().to_owned()),
             picture: path(&output.picture),
             map: path(&output.map),
             worst_step: self
@@ -438,11 +298,6 @@ impl Job<'_> {
                 .flatten(),
             audit: self.arguments.audit.then_some(lines),
         }
-    }
-
-    /// What the rules are called, if there are any.
-    fn rules(&self, name: &str) -> Option<String> {
-        self.other.is_none().then(|| name.to_owned())
     }
 
     fn line(&self, entry: &elucid_core::audit::Entry) -> Line {
