@@ -1,5 +1,6 @@
 //! `elucid report` as a program: where the page goes, what is said, and how it refuses.
 
+#[allow(dead_code)] // Every test file uses a part of it.
 mod program;
 
 use program::{Outcome, Place};

@@ -114,7 +114,7 @@ pub fn run(folder: &Path, measure: Measure, options: Options<'_>) {
 
 /// Writes the previews of a run of all methods.
 pub fn previews(folder: &Path) {
-    std::fs::create_dir(folder.join("previews")).unwrap();
+    std::fs::create_dir_all(folder.join("previews")).unwrap();
     for position in (0..IMAGES).filter(|i| !LEFT_OUT.contains(i)) {
         preview(folder, position);
     }
