@@ -19,6 +19,7 @@ use super::source::Run;
 use super::table::TIES;
 use crate::picture::ColorMap;
 use crate::run::measure::{Better, Measure};
+use crate::run::preview::file_name;
 use crate::run::record::Record;
 
 /// Best and worst pictures.
@@ -165,7 +166,7 @@ impl Maker<'_> {
         let run = self.runs[0];
         let mut groups: Vec<(String, String, Vec<usize>)> = Vec::new();
         let all: Vec<usize> = run.previews.iter().copied().collect();
-        let of = match all.len() + run.summary.skipped >= run.summary.images {
+        let of = match all.len() >= run.summary.images {
             true => counted(all.len(), "picture"),
             false => format!("{} that have previews", counted(all.len(), "picture")),
         };
@@ -332,7 +333,7 @@ impl Maker<'_> {
             let scores = record.methods.get(method).map(|outcome| &outcome.scores);
             let value = scores.and_then(|scores| scores.get(headline.name));
             let ties = scores.and_then(|scores| scores.get(TIES));
-            let map = self.open(&format!("{name}.{}.png", method.replace(':', "-")));
+            let map = self.open(&format!("{name}.{}.png", file_name(method)));
             let score = value.map_or_else(String::new, |v| {
                 format!("{} {}", headline.title, figure(*v))
             });

@@ -3,17 +3,15 @@
 
 use std::collections::BTreeMap;
 
+use crate::method::Spec;
 use crate::run::config::Config;
 use crate::run::record::Record;
 use crate::run::summary::{Estimate, MethodSummary, Summary};
 
-/// Methods that know nothing of the network, by what their names begin with.
-const CONTROLS: [&str; 5] = ["random", "constant", "edge", "edges", "sobel"];
-
-/// Whether a method's name is that of a control, as far as a name can tell.
+/// Whether a method's name is that of a control.
 #[must_use]
 pub fn is_control(name: &str) -> bool {
-    CONTROLS.contains(&name.split(':').next().unwrap_or(name))
+    name.parse::<Spec>().is_ok_and(|spec| spec.control())
 }
 
 /// A mean and the spread about it, of numbers that come one by one (Welford 1962).
@@ -143,7 +141,7 @@ mod tests {
 
     #[test]
     fn controls_are_known_by_name() {
-        assert!(is_control("random") && is_control("random:7") && is_control("edge"));
-        assert!(!is_control("lrp") && !is_control("randomised-lrp"));
+        assert!(is_control("random") && is_control("random:q7") && is_control("edge"));
+        assert!(!is_control("lrp") && !is_control("sobel"));
     }
 }

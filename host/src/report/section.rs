@@ -115,6 +115,7 @@ pub fn subject(run: &Run) -> String {
     let class = match settings.target.as_str() {
         "predicted" => "the predicted class",
         "label" => "the picture's own class",
+        "paper" => "the predicted class and scoring the picture's own",
         other => other,
     };
     format!(
