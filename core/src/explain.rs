@@ -246,6 +246,11 @@ impl Explainer<'_, Cpu<'_>> {
         Ok((map, spare))
     }
 
+    /// The logits of the last images, `[images, classes]`, where they lie.
+    pub fn scores(&mut self) -> &[f32] {
+        self.backend.lend(&self.plan, self.plan.logits()).0
+    }
+
     /// Whether [`Explainer::maps`] has a forward pass to start from.
     #[must_use]
     pub fn is_ready(&self) -> bool {

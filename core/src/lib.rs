@@ -11,6 +11,9 @@ pub mod builder;
 pub mod cpu;
 pub mod error;
 pub mod explain;
+#[cfg(feature = "capi")]
+#[allow(unsafe_code)]
+pub mod ffi;
 pub mod frame;
 pub mod graph;
 pub mod heat;

@@ -432,7 +432,9 @@ mod tests {
             size: (4, 4),
             frame: None,
         };
-        let (rgba, result) = drawn(&[0.0; 16], (4, 4), free, (9u8, 64), |d| Canvas::Rgba8(d, 16));
+        let (rgba, result) = drawn(&[0.0; 16], (4, 4), free, (9u8, 64), |d| {
+            Canvas::Rgba8(d, 16)
+        });
         result.unwrap();
         assert_eq!(rgba[..4], [0, 0, 4, 0]);
         let mut map = [0.0; 16];
@@ -441,7 +443,9 @@ mod tests {
         assert_eq!((out[0], result), (9, Err(Error::NotFinite)));
         for (count, stride) in [(63, 16), (64, 15)] {
             let map = [0.0; 16];
-            let (_, result) = drawn(&map, (4, 4), free, (9u8, count), |d| Canvas::Rgba8(d, stride));
+            let (_, result) = drawn(&map, (4, 4), free, (9u8, count), |d| {
+                Canvas::Rgba8(d, stride)
+            });
             result.unwrap_err();
         }
     }

@@ -81,12 +81,7 @@ impl<'a> Frame<'a> {
             Pixels::Nv12(luma, chroma, _) => {
                 check(luma.data.len(), luma.stride, w, h)?;
                 let chroma_line = 2 * w.div_ceil(2);
-                check(
-                    chroma.data.len(),
-                    chroma.stride,
-                    chroma_line,
-                    h.div_ceil(2),
-                )?;
+                check(chroma.data.len(), chroma.stride, chroma_line, h.div_ceil(2))?;
             }
         }
         Ok(Self {

@@ -47,11 +47,7 @@ fn a_frame_of_the_right_size_is_only_normalised() {
     let how = Preprocess { mean, std, ..HOW };
     assert_eq!(
         seen(&rgb, &how)[3..6],
-        [
-            (15.0 - 1.0) / 2.0,
-            (20.0 - 2.0) / 4.0,
-            (25.0 - 3.0) / 8.0
-        ]
+        [(15.0 - 1.0) / 2.0, (20.0 - 2.0) / 4.0, (25.0 - 3.0) / 8.0]
     );
 }
 
