@@ -262,7 +262,7 @@ impl Isa {
     #[inline]
     pub fn run<T: Task>(self, task: T) -> T::Output {
         match self {
-            Isa::Portable => task.run(Portable),
+            Isa::Portable => Portable.run(task),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(avx2) => avx2.run(task),
             #[cfg(target_arch = "x86_64")]
