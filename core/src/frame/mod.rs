@@ -139,6 +139,14 @@ impl<'a> Frame<'a> {
         }
     }
 
+    /// Cuts off what a filter overshot, where pixels are bytes.
+    #[inline(always)]
+    fn clip(&self, line: &mut [f32]) {
+        if self.bytes() {
+            line.iter_mut().for_each(|v| *v = v.clamp(0.0, 255.0));
+        }
+    }
+
     /// Red, green and blue from 0 to 255 of three values as [`Frame::add_line`] sums them.
     #[inline(always)]
     fn color(&self, [a, b, c]: [f32; 3]) -> [f32; 3] {

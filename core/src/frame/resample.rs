@@ -132,6 +132,10 @@ impl<P: FnMut(usize, usize, [f32; 3])> Task for Resampling<'_, '_, P> {
             for (k, weight) in (taps.first..).zip(taps.weights()) {
                 frame.add_line(k, from, weight / whole, line);
             }
+            if filter == Filter::Bicubic {
+                // As Pillow does between its passes.
+                frame.clip(line);
+            }
             let (pixels, _) = line.as_chunks::<3>();
             for x in 0..columns {
                 let taps = column(x);

@@ -32,6 +32,8 @@ pub trait Lanes: Copy + Send + Sync {
     type Row: Copy;
     /// Rows of inputs that the microkernel works on at once: as many accumulators as fit beside the weights.
     const ROWS: usize;
+    /// Whether small code counts for more than loops without branches.
+    const SMALL: bool = false;
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::Row;
     /// Sixteen values from memory.

@@ -26,6 +26,7 @@ impl Lanes for Portable {
     type Row = [f32; PANEL];
     /// Two rows of sixteen lanes fit the sixteen registers of four lanes that most CPUs have, and keep the code small.
     const ROWS: usize = 2;
+    const SMALL: bool = true;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::Row {
