@@ -1,6 +1,10 @@
 //! The C API as its users see it: the programs of `tests/c`, compiled by the system's compilers against `elucid.h` and what
 //! `cargo build --release` leaves in the target folder, linked both ways, run plainly, under valgrind and with sanitizers.
 
+#[path = "../proof/harness.rs"]
+#[allow(dead_code)] // Only what it knows of names is used.
+mod harness;
+
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -403,6 +407,52 @@ fn python_needs_nothing_but_ctypes() {
             .arg(frame),
     );
     let (sum, start) = (number(&text, "sum"), number(&text, "relevance"));
+    assert!((sum - start).abs() <= 1e-5 * start, "{text}");
+}
+
+/// The core alone, as a board links it: nothing of the standard library or of an allocator is in it, and it works without them.
+#[test]
+fn the_bare_library_needs_nothing() {
+    use object::read::archive::ArchiveFile;
+    use object::{Object, ObjectSymbol};
+    let prefix = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("bare");
+    run(Command::new(here("../cuda/install.sh"))
+        .args(["--bare", "--prefix"])
+        .arg(&prefix)
+        .env_remove("CARGO_BUILD_TARGET"));
+    let archive = prefix.join("lib/libelucid-bare.a");
+    let data = fs::read(&archive).unwrap();
+    for member in ArchiveFile::parse(&*data).unwrap().members() {
+        let Ok(file) = object::File::parse(member.unwrap().data(&*data).unwrap()) else {
+            continue;
+        };
+        for name in file
+            .symbols()
+            .filter_map(|s| s.name().ok().map(str::to_owned))
+        {
+            assert!(!harness::hosted(&name), "{name} is of std or alloc");
+        }
+    }
+    let program = prefix.join("bare");
+    run(Command::new(env::var_os("CC").unwrap_or("cc".into()))
+        .args([
+            "-std=c99",
+            "-O1",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-pedantic",
+            "-I",
+        ])
+        .arg(prefix.join("include"))
+        .arg(here("c/bare.c"))
+        // No libraries but C's own.
+        .arg(&archive)
+        .arg("-o")
+        .arg(&program));
+    let text = printed(Command::new(program).arg(here(MODEL)));
+    assert_eq!(number(&text, "class"), 3.0, "{text}");
+    let (sum, start) = (number(&text, "map"), number(&text, "relevance"));
     assert!((sum - start).abs() <= 1e-5 * start, "{text}");
 }
 

@@ -367,7 +367,7 @@ impl Block {
     pub(super) fn session(&mut self) -> &mut Session {
         // SAFETY: the block is open, so its session was written, and this call has it to itself; what the session refers to lies in
         // other fields, which are only read.
-        unsafe { (*(&raw mut (*self.0).session)).assume_init_mut() }
+        unsafe { (*self.0).session.assume_init_mut() }
     }
 
     /// Makes the session anew, with the pool that the block holds.
