@@ -2,7 +2,8 @@
 //
 //     example MODEL.elucid WIDTH HEIGHT FRAME.rgb
 //
-// Prints the map's sum and the number of the explained class; fails unless all explainers and thread counts give the same bits.
+// Prints the map's sum and the number of the explained class; fails unless all explainers (three, or ELUCID_EXPLAINERS), each with another
+// count of threads, give the same bits.
 
 #include <elucid.h>
 
@@ -99,7 +100,8 @@ int main(int argc, char **argv) try {
     frame.width = static_cast<std::uint32_t>(std::stoul(argv[2]));
     frame.height = static_cast<std::uint32_t>(std::stoul(argv[3]));
 
-    std::vector<std::vector<float>> maps(3);
+    const char *count = std::getenv("ELUCID_EXPLAINERS");
+    std::vector<std::vector<float>> maps(count ? std::stoul(count) : 3);
     std::vector<elucid_result> results(maps.size());
     std::vector<std::thread> workers;
     for (unsigned i = 0; i < maps.size(); ++i) {
