@@ -182,7 +182,7 @@ debian_source() {
 # Runs a firmware on the emulated board; what it prints goes to output.txt in the current folder.
 board() {
     timeout 120 qemu-system-arm -M mps2-an386 -cpu cortex-m4 -nographic -monitor none -serial none \
-        -semihosting-config enable=on,target=native -kernel "$1" >output.txt
+        -semihosting-config enable=on,target=native -kernel "$1" >output.txt 2>&1
 }
 
 firmware() (

@@ -138,6 +138,7 @@ fn valgrind(program: &Path) -> Option<Command> {
     command
         .args([
             "--quiet",
+            "--fair-sched=yes",
             "--leak-check=full",
             "--show-leak-kinds=definite,indirect,possible",
         ])
