@@ -33,8 +33,11 @@ fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// The folder with the release's libraries: built now, unless they are there.
+/// The folder with the release's libraries: built now, unless they are there, or the folder that ELUCID_LIBRARIES names.
 static RELEASE: LazyLock<PathBuf> = LazyLock::new(|| {
+    if let Some(folder) = env::var_os("ELUCID_LIBRARIES") {
+        return folder.into();
+    }
     let root = here("..");
     run(Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
         .current_dir(&root)
