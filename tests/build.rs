@@ -1,4 +1,4 @@
-//! Reads the kernels' C structs with bindgen and compiles the kernels themselves as host C++.
+//! Reads the kernels' C structs and the C API with bindgen and compiles the kernels themselves as host C++.
 //!
 //! Only the tests need this: nothing that a user builds depends on libclang or a C++ compiler.
 
@@ -12,13 +12,21 @@ fn main() {
     let kernels = here.join("../kernels/cu");
     println!("cargo::rerun-if-changed={}", kernels.display());
     println!("cargo::rerun-if-changed=src/emulator");
-    bind(&kernels.join("params.h"));
+    let api = here.join("../core/include/elucid.h");
+    println!("cargo::rerun-if-changed={}", api.display());
+    find_libclang();
+    bind(&kernels.join("params.h"), "params.rs", |b| b);
+    // The C API twice: with structs as C has them, and with functions over those of `elucid_core::ffi`.
+    bind(&api, "elucid.rs", |b| b.allowlist_item("(elucid|ELUCID).*"));
+    bind(&api, "elucid_functions.rs", |b| {
+        b.allowlist_function("elucid_.*")
+            .blocklist_type("elucid.*")
+            .merge_extern_blocks(true)
+    });
     emulate(&kernels);
 }
 
-/// `params.h` as Rust, for the comparison with `elucid_kernels::params`.
-fn bind(header: &Path) {
-    let to = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join("params.rs");
+fn find_libclang() {
     // bindgen panics where it finds no libclang; one line is enough.
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
@@ -30,10 +38,17 @@ fn bind(header: &Path) {
         );
         exit(1);
     }
-    let bindings = bindgen::builder()
+}
+
+/// A header as Rust.
+fn bind(header: &Path, name: &str, more: impl FnOnce(bindgen::Builder) -> bindgen::Builder) {
+    let to = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join(name);
+    let builder = bindgen::builder()
         .header(header.to_string_lossy())
         .prepend_enum_name(false)
-        .formatter(bindgen::Formatter::None)
+        .size_t_is_usize(true)
+        .formatter(bindgen::Formatter::None);
+    let bindings = more(builder)
         .generate()
         .unwrap_or_else(|e| panic!("{}: {e}", header.display()));
     bindings

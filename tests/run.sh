@@ -5,11 +5,12 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Packages of features that must build, for every crate that has some.
-CORE_FEATURES=("" "std" "log" "defmt" "std,log")
+CORE_FEATURES=("" "std" "log" "defmt" "std,log" "capi" "std,capi" "bare")
 
 AARCH64=aarch64-unknown-linux-gnu
 AARCH64_ROOT=/usr/aarch64-linux-gnu
 DEBIAN_LIBRARIES=/usr/lib/x86_64-linux-gnu
+THUMB=thumbv7em-none-eabihf
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -31,11 +32,14 @@ lack() {
 }
 
 install() {
-    say "libclang, for bindgen"
+    say "libclang, for bindgen, and valgrind, for the C programs"
     local found="${LIBCLANG_PATH:-}" pattern
     for pattern in /usr/lib/llvm-*/lib /usr/lib/*-linux-gnu /usr/lib /usr/lib64 /usr/local/lib; do
         found+=$(compgen -G "$pattern/libclang.so*" || true)$(compgen -G "$pattern/libclang-[0-9]*.so*" || true)
     done
+    if [ "$(uname -s)" = Linux ] && ! command -v valgrind >/dev/null && command -v apt-get >/dev/null; then
+        packages valgrind || true # The C programs say themselves that it is missing.
+    fi
     if [ -n "$found" ] && command -v c++ >/dev/null; then
         echo "found"
         return
@@ -103,6 +107,27 @@ debian_rust() {
     LD_LIBRARY_PATH=$root$DEBIAN_LIBRARIES "$root/usr/bin/rustc" --version
 }
 
+# The C example for aarch64, linked both ways: the map is that of this machine, bit for bit (both fuse multiply and add).
+c_example() {
+    local here=target/c-example there=target/aarch64/$AARCH64/emulated link
+    local flags=(-std=c99 -O1 -Wall -Wextra -Werror -pedantic -I core/include tests/c/example.c)
+    mkdir -p "$here"
+    cargo build --locked --quiet --profile emulated --target "$AARCH64" -p elucid-cuda
+    [ -e target/release/libelucid.a ] || env -u RUSTC -u LD_LIBRARY_PATH CARGO_TARGET_DIR=target cargo build --release --quiet
+    head -c 8601 host/demo/flowers.elucid >"$here/frame.rgb" # 61 x 47 pixels of something
+    cc "${flags[@]}" -o "$here/native" target/release/libelucid.a -lpthread -ldl -lm
+    aarch64-linux-gnu-gcc "${flags[@]}" -o "$here/static" "$there/libelucid.a" -lpthread -ldl -lm
+    aarch64-linux-gnu-gcc "${flags[@]}" -o "$here/dynamic" -L "$there" -lelucid -lpthread
+    local arguments=(tests/firmware/model/flowers32.elucid 61 47 "$here/frame.rgb")
+    "$here/native" "${arguments[@]}" "$here/native.f32" "$here/native.rgba" >/dev/null
+    for link in static dynamic; do
+        qemu-aarch64 -L "$AARCH64_ROOT" -E "LD_LIBRARY_PATH=$there" "$here/$link" "${arguments[@]}" "$here/$link.f32" "$here/$link.rgba" >"$here/$link.txt"
+        if grep -qw avx2 /proc/cpuinfo; then cmp "$here/native.f32" "$here/$link.f32"; fi
+        grep -q "balances 1" "$here/$link.txt"
+        echo "C example, $link: $(grep class "$here/$link.txt")"
+    done
+}
+
 aarch64() (
     say "aarch64, under emulation"
     case "$(uname -sm)" in
@@ -144,9 +169,81 @@ aarch64() (
     local skipped=(memory_modes_and_threads_give_the_same_bits an_explainer_has_no_memory_of_earlier_images)
     skipped+=(a_batch_is_its_maps_one_by_one any_graph_conserves_whatever_is_kept)
     "${test[@]}" -p elucid-tests --test conformance --test properties --test batch --test graphs -- "${skipped[@]/#/--skip=}"
+    c_example
     echo "left out, since they take minutes under emulation and ask nothing of the instruction set that the others don't:"
     printf '  %s\n' "${skipped[@]}"
     echo "left out, since they start programs or have nothing to do with the CPU: the other files of tests/"
+)
+
+# Debian's source of the core library, beside its compiler, to build it for the board.
+debian_source() {
+    local root=$1 work="$1.source"
+    [ -e "$root/usr/lib/rustlib/src/rust/library/core/src/lib.rs" ] && return
+    rm -rf "$work" && mkdir -p "$work"
+    (cd "$work" && apt-get download -qq rust-web-src >&2) || return
+    for package in "$work"/*.deb; do
+        dpkg --fsys-tarfile "$package" |
+            tar x -C "$root" --wildcards './usr/lib/rustlib/src/rust' './usr/src/rustc-*/library/*' || return
+    done
+    rm -rf "$work"
+}
+
+# Runs a firmware on the emulated board; what it prints goes to output.txt in the current folder.
+board() {
+    timeout 120 qemu-system-arm -M mps2-an386 -cpu cortex-m4 -nographic -monitor none -serial none \
+        -semihosting-config enable=on,target=native -kernel "$1" >output.txt 2>&1
+}
+
+firmware() (
+    say "firmware, on an emulated Cortex-M4F"
+    if ! command -v qemu-system-arm >/dev/null && ! { command -v apt-get >/dev/null && packages qemu-system-arm; }; then
+        lack firmware "it needs qemu-system-arm; install it"
+        return
+    fi
+    local build=(cargo build --quiet --release --target "$THUMB") host linker
+    host=$(rustc -vV | sed -n 's/^host: //p')
+    linker=$(rustc --print sysroot)/lib/rustlib/$host/bin/rust-lld
+    if [ ! -d "$(rustc --print sysroot)/lib/rustlib/$THUMB/lib" ]; then
+        local rust="$PWD/target/debian-rust"
+        if [ "$(uname -sm)" != "Linux x86_64" ] || ! command -v apt-get >/dev/null || ! debian_rust "$rust" || ! debian_source "$rust"; then
+            lack firmware "no core library for it: rustup target add $THUMB"
+            return
+        fi
+        build+=(-Zbuild-std=core)
+        export RUSTC="$rust/usr/bin/rustc" LD_LIBRARY_PATH="$rust$DEBIAN_LIBRARIES" RUSTC_BOOTSTRAP=1
+    fi
+    export CARGO_TARGET_THUMBV7EM_NONE_EABIHF_LINKER=$linker
+    export CARGO_TARGET_THUMBV7EM_NONE_EABIHF_RUSTFLAGS="-Clinker-flavor=ld.lld -Ctarget-cpu=cortex-m4"
+    local at="$PWD/target/firmware" elf
+    cp Cargo.lock tests/firmware/Cargo.lock
+    elf="$at/$THUMB/release/firmware"
+    mkdir -p "$at/run" && rm -f "$at"/run/*
+    (cd tests/firmware && "${build[@]}" --target-dir "$at") || exit
+    (cd "$at/run" && board "$elf"; status=$?; cat output.txt; exit "$status") || exit
+    {
+        echo "what,bytes"
+        echo "flash,$(size -A "$elf" | awk '/^\.(vectors|text|rodata|data) / { n += $2 } END { print n }')"
+        echo "payload,$(size -A "$elf" | awk '/^\.payload / { print $2 }')"
+        echo "ram,$(size -A "$elf" | awk '/^\.(data|bss) / { n += $2 } END { print n }')"
+        echo "stack,$(sed -n 's/^stack, bytes //p' "$at/run/output.txt")"
+    } >"$at/run/sizes.csv"
+    awk -F, '
+        FNR == 1 { next }
+        NR == FNR { pin[$1] = $2; next }
+        {
+            off = 100 * ($2 / pin[$1] - 1)
+            printf "%-8s %7d bytes %+6.2f %%\n", $1, $2, off
+            if (off > 2) { printf "%s: %.2f %% more than its pin in tests/firmware/sizes.csv; mend it, or pin it anew\n", $1, off | "cat >&2"; bad = 1 }
+            if ($1 == "flash" && $2 > 96 * 1024 || $1 == "stack" && $2 > 16 * 1024) { print $1 ": more than promised" | "cat >&2"; bad = 1 }
+        }
+        END { exit bad }' tests/firmware/sizes.csv "$at/run/sizes.csv" || exit
+
+    say "firmware, logging through defmt"
+    (cd tests/firmware && DEFMT_LOG=debug "${build[@]}" --target-dir "$at" --features defmt) || exit
+    cp "$elf" "$at/run/firmware.elf"
+    (cd "$at/run" && board "$elf") || exit
+    unset RUSTC LD_LIBRARY_PATH RUSTC_BOOTSTRAP
+    ELUCID_FIRMWARE="$at/run" cargo test --quiet -p elucid-tests --test firmware
 )
 
 # Instructions of an inference and of an explanation (`architecture,memory,inference,explanation`), counted while a network
@@ -191,6 +288,7 @@ counts() {
 instructions() {
     say "instructions"
     counts || return 0
+    c_call
     awk -F, '
         FNR == 1 { next }
         NR == FNR { pin[$1, $2, 3] = $3; pin[$1, $2, 4] = $4; next }
@@ -207,6 +305,26 @@ instructions() {
         END { exit bad }' tests/instructions.csv target/instructions/counts.csv
 }
 
+# What the C interface adds to an explanation: at most 1 % of the instructions that it takes in Rust. An upper bound: what the compiler
+# moved from Rust's explainer into the C function counts as C's.
+c_call() {
+    local work=target/instructions/c-call
+    mkdir -p target/instructions
+    cc -std=c99 -O1 -I core/include tests/c/call.c -o "$work" target/release/libelucid.a -lpthread -ldl -lm
+    valgrind --tool=callgrind --compress-strings=no --callgrind-out-file="$work.out" "$work" tests/firmware/model/flowers32.elucid 2>"$work.log"
+    awk '
+        /^fn=/ { inside = /=elucid_explain$|=elucid_core::ffi::forward$/; next }
+        inside && /^cfn=/ { of = /Backend>::|explain::Explainer/ ? "rust" : /=elucid_core::ffi::forward$/ ? "none" : "other" }
+        inside && /^calls=/ { getline; cost[of] += $2; next }
+        inside && /^[0-9+*-]/ { cost["self"] += $2 }
+        END {
+            if (!cost["rust"]) { print "callgrind counted nothing" | "cat >&2"; exit 1 }
+            more = 100 * (cost["self"] + cost["other"]) / cost["rust"]
+            printf "a call from C: %.0f instructions, %.4f %% more than in Rust\n", cost["self"] + cost["other"] + cost["rust"], more
+            exit more > 1
+        }' "$work.out"
+}
+
 # Not among the stages that run by default: takes the counts of this working tree as the new pins.
 pin() {
     say "new pins"
@@ -216,6 +334,6 @@ pin() {
 }
 
 stages=("$@")
-[ ${#stages[@]} -gt 0 ] || stages=(install browser style features tests aarch64 instructions)
+[ ${#stages[@]} -gt 0 ] || stages=(install browser style features tests aarch64 firmware instructions)
 for stage in "${stages[@]}"; do "$stage"; done
 say "all stages passed: ${stages[*]}"

@@ -2,6 +2,7 @@
 
 use crate::audit::Ledger;
 use crate::backend::Backend;
+use crate::cpu::Cpu;
 use crate::error::{Buffer, Error};
 use crate::op::head::Seed;
 use crate::plan::{Act, Plan, Region};
@@ -58,12 +59,14 @@ impl<'p, B: Backend> Explainer<'p, B> {
             }
             .into());
         }
-        // A NaN would vanish in the first ReLU and leave a plausible lie.
-        if !image.iter().fold(true, |sound, v| sound & v.is_finite()) {
-            return Err(Error::NotFinite.into());
-        }
+        finite(image)?;
         (self.ready, self.forwarded, self.explained) = (false, false, false);
         self.backend.put(self.plan.image(), image)?;
+        self.run()
+    }
+
+    /// The network on what lies in the image's region.
+    fn run(&mut self) -> Result<(), B::Error> {
         for step in self.plan.forward_steps() {
             self.backend.step(step, &mut [])?;
         }
@@ -211,4 +214,52 @@ impl<'p, B: Backend> Explainer<'p, B> {
     pub fn logits(&mut self, to: &mut [f32]) -> Result<(), B::Error> {
         self.backend.get(self.plan.logits(), to)
     }
+}
+
+impl Explainer<'_, Cpu<'_>> {
+    /// [`Explainer::forward`] on an image that `paint` writes where the network reads it, so that no copy of it is needed. It also gets
+    /// working memory, as much as [`Plan::spare`] says for the image's region.
+    ///
+    /// # Errors
+    /// That of `paint`, [`Error::NotFinite`] for an image with NaN or infinity, or the backend's.
+    pub fn forward_from(
+        &mut self,
+        paint: impl FnOnce(&mut [f32], &mut [f32]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        (self.ready, self.forwarded, self.explained) = (false, false, false);
+        let (image, spare) = self.backend.lend(&self.plan, self.plan.image());
+        paint(image, spare)?;
+        finite(image)?;
+        self.run()
+    }
+
+    /// Shows the maps of the last explanation, `[images, targets, h, w]`, where they lie, with working memory as much as
+    /// [`Plan::spare`] says for their region.
+    ///
+    /// # Errors
+    /// [`Error::Order`] if the last image was not explained.
+    pub fn map(&mut self) -> Result<(&[f32], &mut [f32]), Error> {
+        if !self.explained {
+            return Err(Error::Order);
+        }
+        let (map, spare) = self.backend.lend(&self.plan, self.plan.heat());
+        Ok((map, spare))
+    }
+
+    /// The logits of the last images, `[images, classes]`, where they lie.
+    pub fn scores(&mut self) -> &[f32] {
+        self.backend.lend(&self.plan, self.plan.logits()).0
+    }
+
+    /// Whether [`Explainer::maps`] has a forward pass to start from.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+}
+
+/// A NaN would vanish in the first ReLU and leave a plausible lie.
+fn finite(image: &[f32]) -> Result<(), Error> {
+    let sound = image.iter().fold(true, |sound, v| sound & v.is_finite());
+    if sound { Ok(()) } else { Err(Error::NotFinite) }
 }

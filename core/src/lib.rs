@@ -11,11 +11,16 @@ pub mod builder;
 pub mod cpu;
 pub mod error;
 pub mod explain;
+#[cfg(feature = "capi")]
+#[allow(unsafe_code)]
+pub mod ffi;
+pub mod frame;
 pub mod graph;
 pub mod heat;
 pub mod math;
 pub mod model;
 pub mod op;
+pub mod overlay;
 #[allow(unsafe_code)]
 pub mod par;
 pub mod plan;

@@ -1,5 +1,8 @@
-//! The device library: finds NVIDIA GPUs through cudarc. No GPU is data, not an error.
+//! The device library: finds NVIDIA GPUs through cudarc, and carries the C API of `core/include/elucid.h` as `libelucid.a` and
+//! `libelucid.so`. No GPU is data, not an error.
 
+#[allow(unsafe_code)]
+pub mod ffi;
 mod probe;
 
 pub use probe::{Device, Probe, probe};

@@ -13,7 +13,7 @@ use object::read::archive::ArchiveFile;
 use object::{Object, ObjectSymbol};
 
 /// Most bytes of stack that an explanation may take.
-pub const STACK: usize = 32 * 1024;
+pub const STACK: usize = 16 * 1024;
 
 /// All that a board must bring: memory functions, and what the proof itself asks for.
 const BOARD: [&str; 7] = [

@@ -198,7 +198,7 @@ pub fn check_exact(got: &Explanation, what: &str) {
 }
 
 /// A network in the reference's words.
-fn architecture(net: &Resnet, bn_eps: f64) -> Architecture {
+pub fn architecture(net: &Resnet, bn_eps: f64) -> Architecture {
     let stem = match (net.stem_kernel, net.stem_stride) {
         (7, 2) => Stem::SevenBySeven,
         (3, 1) => Stem::ThreeByThree,

@@ -3,7 +3,7 @@
 use elucid_core::{Model, Shape};
 use elucid_host::classifier::Classifier;
 use elucid_host::engine::Threads;
-use elucid_host::method::{Attribution, Channels, Derivative, Flow, Masks, Rise, Spec, Subject};
+use elucid_host::method::{Channels, Derivative, Flow, Masks, Rise, Spec, Subject};
 use elucid_tests::golden::{self, Golden};
 use elucid_tests::subject::Image;
 use elucid_tests::tensors::{Tensor, Tensors, worst};

@@ -147,7 +147,12 @@ fn values_alive_together_lie_apart() {
                 for (mode, _) in Memory::ALL {
                     for threads in [1, 2, 7] {
                         let image = Shape::new(case.image.0, case.image.1, 3);
-                        let options = options(image, Some(preset(split)), mode, threads);
+                        let options = options(
+                            image,
+                            Some(preset(split, &model.preprocess())),
+                            mode,
+                            threads,
+                        );
                         let plan = memory.plan(&model, &options).unwrap();
                         check(&plan, &format!("{name}, {options:?}"));
                         plans += 1;

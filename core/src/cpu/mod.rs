@@ -92,6 +92,16 @@ impl<'a> Cpu<'a> {
         self.isa
     }
 
+    /// A region of the plan, and [`Plan::spare`] memory beside it that no other call relies on.
+    pub(crate) fn lend(&mut self, plan: &Plan<'_>, region: Region) -> (&mut [f32], &mut [f32]) {
+        let parts = [region.range(), plan.spare(region)];
+        // They don't overlap: `spare` keeps clear of the region.
+        match self.arena.get_disjoint_mut(parts) {
+            Ok([lent, spare]) => (lent, spare),
+            Err(_) => (&mut [], &mut []),
+        }
+    }
+
     fn weights(&self, id: u16) -> Weights<'a> {
         // Checked when the model was parsed.
         self.model.weights(id).unwrap_or(Weights::F32(&[]))

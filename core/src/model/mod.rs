@@ -13,6 +13,8 @@
 //! Little-endian throughout. [`Model::parse`] checks every record before anything is used, so the accessors cannot
 //! fail; any bytes give a model or a typed error, never a panic. Weights are cast in place after an alignment check.
 
+#[cfg(any(test, target_os = "none"))]
+mod crc;
 mod record;
 
 use bytemuck::try_cast_slice;
@@ -408,7 +410,11 @@ fn record(bytes: &[u8], start: u32, index: usize, size: usize) -> &[u8] {
 /// The CRC-32 (IEEE) of a model file, its own four bytes left out.
 #[must_use]
 pub fn checksum(bytes: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
+    #[cfg(target_os = "none")]
+    use crc::Hasher;
+    #[cfg(not(target_os = "none"))]
+    use crc32fast::Hasher;
+    let mut hasher = Hasher::new();
     let (before, after) = (bytes.get(..Header::CRC_AT), bytes.get(Header::CRC_AT + 4..));
     hasher.update(before.unwrap_or_default());
     hasher.update(after.unwrap_or_default());

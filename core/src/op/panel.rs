@@ -62,7 +62,11 @@ pub fn sweep<L: Lanes, W: Load, E: Epilogue, const PLUS: bool>(
                     for &pixel in pixels {
                         epilogue.expect(lanes, tile, (pixel as usize, channel));
                     }
-                    let acc = group::<L, W, PLUS, $m>(lanes, rows, offsets, panel);
+                    let acc = if L::SMALL {
+                        shared::<L, W, PLUS, $m>(lanes, rows, offsets, panel)
+                    } else {
+                        group::<L, W, PLUS, $m>(lanes, rows, offsets, panel)
+                    };
                     for (&pixel, acc) in pixels.iter().zip(acc) {
                         epilogue.finish(lanes, channels, tile, (pixel as usize, channel), acc);
                     }
@@ -101,6 +105,17 @@ fn group<L: Lanes, W: Load, const PLUS: bool, const M: usize>(
         }
     }
     acc
+}
+
+/// [`group`], one copy for all epilogues.
+#[inline(never)]
+fn shared<L: Lanes, W: Load, const PLUS: bool, const M: usize>(
+    lanes: L,
+    rows: Rows<'_>,
+    offsets: &[u32],
+    panel: &[[W; PANEL]],
+) -> [L::Row; M] {
+    group::<L, W, PLUS, M>(lanes, rows, offsets, panel)
 }
 
 /// Lays weights `[co, ci, kh, kw]` out as panels `[co/16][kh*kw*ci][16]`; lanes past `co` become 0.

@@ -439,4 +439,28 @@ impl<'w> Plan<'w> {
     pub fn end_relevance(&self) -> Region {
         self.end_relevance
     }
+
+    /// The longest piece of the arena that holds nothing between two calls: neither `region` nor results nor the zeros.
+    #[must_use]
+    pub fn spare(&self, region: Region) -> core::ops::Range<usize> {
+        let results = [self.logits, self.end_activation, self.end_relevance];
+        let [a, b, c] = results.map(Region::range);
+        let taken = [region.range(), self.zero.range(), a, b, c];
+        let ends = taken.iter().map(|t| t.end).chain([0]);
+        let pieces = ends.filter_map(|start| {
+            let next = taken.iter().filter(|t| !t.is_empty() && t.end > start);
+            let end = next.map(|t| t.start).min().unwrap_or(self.arena);
+            (end > start).then_some(start..end)
+        });
+        pieces.max_by_key(|p| p.len()).unwrap_or(0..0)
+    }
+
+    /// The same plan without its list of tensors, whose memory may then serve otherwise.
+    #[must_use]
+    pub fn without_values(self) -> Self {
+        Self {
+            values: &[],
+            ..self
+        }
+    }
 }

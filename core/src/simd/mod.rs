@@ -32,6 +32,8 @@ pub trait Lanes: Copy + Send + Sync {
     type Row: Copy;
     /// Rows of inputs that the microkernel works on at once: as many accumulators as fit beside the weights.
     const ROWS: usize;
+    /// Whether small code counts for more than loops without branches.
+    const SMALL: bool = false;
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::Row;
     /// Sixteen values from memory.
@@ -262,7 +264,7 @@ impl Isa {
     #[inline]
     pub fn run<T: Task>(self, task: T) -> T::Output {
         match self {
-            Isa::Portable => task.run(Portable),
+            Isa::Portable => Portable.run(task),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(avx2) => avx2.run(task),
             #[cfg(target_arch = "x86_64")]

@@ -2,12 +2,20 @@
 
 use half::f16;
 
-use super::{Lanes, MOST_HALF};
+use super::{Lanes, MOST_HALF, Task};
 use crate::graph::PANEL;
 
 /// The token of the portable set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Portable;
+
+impl Portable {
+    /// Runs a task. A function of its own, as for the other sets: what it keeps on the stack is only there while it runs.
+    #[inline(never)]
+    pub fn run<T: Task>(self, task: T) -> T::Output {
+        task.run(self)
+    }
+}
 
 #[inline(always)]
 fn each(f: impl FnMut(usize) -> f32) -> [f32; PANEL] {
@@ -18,6 +26,7 @@ impl Lanes for Portable {
     type Row = [f32; PANEL];
     /// Two rows of sixteen lanes fit the sixteen registers of four lanes that most CPUs have, and keep the code small.
     const ROWS: usize = 2;
+    const SMALL: bool = true;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::Row {

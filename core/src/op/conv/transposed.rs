@@ -262,6 +262,7 @@ impl<W: Load, const PLUS: bool> Task for Narrow<'_, W, PLUS> {
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         match self.c.ci {
+            _ if L::SMALL => self.channels::<L, 4>(lanes),
             1 => self.channels::<L, 1>(lanes),
             2 => self.channels::<L, 2>(lanes),
             3 => self.channels::<L, 3>(lanes),
@@ -271,8 +272,10 @@ impl<W: Load, const PLUS: bool> Task for Narrow<'_, W, PLUS> {
 }
 
 impl<W: Load, const PLUS: bool> Narrow<'_, W, PLUS> {
+    /// For `CI` channels, or for up to so many where one copy of the code must do.
     #[inline(always)]
     fn channels<L: Lanes, const CI: usize>(mut self, lanes: L) {
+        let ci = if L::SMALL { self.c.ci as usize } else { CI };
         let (input, output) = self.shapes;
         let (stride, co, taps) = (u32::from(self.c.stride), self.c.co as usize, self.c.taps());
         let (weights, _) = self.w.as_chunks::<PANEL>();
@@ -296,16 +299,16 @@ impl<W: Load, const PLUS: bool> Narrow<'_, W, PLUS> {
                             continue;
                         }
                         for (from, panel) in
-                            (0..co).step_by(PANEL).zip(weights.chunks_exact(taps * CI))
+                            (0..co).step_by(PANEL).zip(weights.chunks_exact(taps * ci))
                         {
                             let width = PANEL.min(co - from);
                             let s = cells.map(|cell| match cell {
                                 Some(cell) => lanes.load_some(part(self.s, cell + from, width)),
                                 None => lanes.splat(0.0),
                             });
-                            for i in 0..CI {
+                            for i in 0..ci {
                                 let w =
-                                    W::load::<L, PLUS>(lanes, &panel[usize::from(tap) * CI + i]);
+                                    W::load::<L, PLUS>(lanes, &panel[usize::from(tap) * ci + i]);
                                 for p in 0..2 {
                                     acc[p][i] = lanes.mul_add(s[p], w, acc[p][i]);
                                 }

@@ -1,0 +1,499 @@
+//! An explainer in the caller's memory.
+//!
+//! ```text
+//! block    Elucid: mark, busy flag, model, pool, session     never moves: parts of it refer to others
+//! steps    the schedule
+//! entries  the ledger, if one was asked for
+//! arena    everything else
+//! ```
+
+use core::ffi::c_void;
+use core::mem::MaybeUninit;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::audit::{Entry, Ledger};
+use crate::cpu::Cpu;
+use crate::explain::Explainer;
+use crate::frame;
+use crate::model::{Model, Preprocess};
+use crate::op::head::Seed;
+use crate::overlay;
+use crate::par;
+use crate::plan::{Plan, Slot, Step, Value, Workspace};
+use crate::rule::{Init, Target};
+use crate::shape::Shape;
+use crate::simd::Isa;
+
+use super::buffer::Extent;
+use super::{Account, AccountStep, Info, Options, Pool, Status};
+
+/// Pieces of the memory start at multiples of this.
+const ALIGN: usize = 64;
+
+/// What an open explainer bears, mixed with its own address so that a moved one is none.
+const MARK: usize = 0x31C1_0E1D;
+
+/// An explainer, opaque to C.
+#[repr(C, align(64))]
+pub struct Elucid {
+    mark: AtomicUsize,
+    busy: AtomicBool,
+    model_extent: Extent,
+    memory: Extent,
+    /// What the session refers to: only replaced while there is none.
+    model: MaybeUninit<Model<'static>>,
+    pool: MaybeUninit<Callback>,
+    plan: MaybeUninit<Plan<'static>>,
+    arena: (*mut f32, usize),
+    entries: (*mut Entry, usize),
+    options: Options,
+    session: MaybeUninit<Session>,
+}
+
+/// The part of an explainer that calls change.
+pub(super) struct Session {
+    pub(super) explainer: Explainer<'static, Cpu<'static>>,
+    pub(super) how: Preprocess,
+    init: Init,
+    ledger: Option<Ledger<'static>>,
+    /// Whether the ledger is that of the last explanation.
+    audited: bool,
+}
+
+/// Threads of the caller.
+struct Callback(Pool);
+
+// SAFETY: the context is only handed back to the caller's own function, which `elucid.h` asks to be callable from the thread that calls
+// elucid; nothing here looks into it.
+unsafe impl Sync for Callback {}
+
+impl Callback {
+    const NONE: Callback = Callback(Pool {
+        context: ptr::null_mut(),
+        broadcast: None,
+        threads: 1,
+        reserved: 0,
+    });
+}
+
+impl par::Pool for Callback {
+    fn threads(&self) -> usize {
+        self.0.threads as usize
+    }
+
+    fn broadcast(&self, f: &(dyn Fn() + Sync)) {
+        /// # Safety
+        /// `data` points to the closure of a broadcast that hasn't returned.
+        unsafe extern "C" fn work(data: *mut c_void) {
+            // SAFETY: the caller's promise; the closure is `Sync`.
+            let f = unsafe { *data.cast::<&(dyn Fn() + Sync)>() };
+            f();
+        }
+        let Some(broadcast) = self.0.broadcast else {
+            return f();
+        };
+        let data = (&raw const f).cast_mut().cast();
+        // SAFETY: `elucid.h` asks that all calls of `work` have returned when this does; until then `f` lives.
+        unsafe { broadcast(self.0.context, Some(work), data) }
+    }
+}
+
+/// Memory that is dealt out piece by piece.
+struct Rest {
+    next: *mut u8,
+    left: usize,
+}
+
+impl Rest {
+    fn new(memory: *mut u8, bytes: usize) -> Self {
+        Self {
+            next: memory,
+            left: bytes,
+        }
+    }
+
+    /// Room for `count` values, aligned.
+    fn take<T>(&mut self, count: usize) -> Result<*mut T, Status> {
+        let gap = self.next.align_offset(ALIGN);
+        let bytes = count.checked_mul(size_of::<T>()).ok_or(Status::TooLarge)?;
+        let all = gap.checked_add(bytes).ok_or(Status::TooLarge)?;
+        self.left = self.left.checked_sub(all).ok_or(Status::TooSmall)?;
+        let place = self.next.wrapping_add(gap);
+        self.next = place.wrapping_add(bytes);
+        Ok(place.cast())
+    }
+
+    /// A slice of copies of `value`.
+    ///
+    /// # Safety
+    /// The memory is there to write to and nobody else uses it while `'s` lasts.
+    unsafe fn slice<'s, T: Copy>(&mut self, count: usize, value: T) -> Result<&'s mut [T], Status> {
+        let place = self.take::<T>(count)?;
+        for i in 0..count {
+            // SAFETY: inside the piece; the caller's promise.
+            unsafe { place.add(i).write(value) };
+        }
+        // SAFETY: written just now; the caller's promise.
+        Ok(unsafe { core::slice::from_raw_parts_mut(place, count) })
+    }
+}
+
+/// Bytes of pieces, each with the gap before it.
+fn total(pieces: &[(usize, usize)]) -> Result<usize, Status> {
+    let mut bytes = 0usize;
+    for &(count, size) in pieces {
+        let piece = count.checked_mul(size).ok_or(Status::TooLarge)?;
+        bytes = bytes
+            .checked_add(piece)
+            .and_then(|b| b.checked_next_multiple_of(ALIGN))
+            .ok_or(Status::TooLarge)?;
+    }
+    Ok(bytes)
+}
+
+/// Bytes of working memory that planning takes, wherever it starts.
+fn work_bytes(model: &Model<'_>) -> Result<usize, Status> {
+    let (slots, values, steps) = Workspace::capacity(model.node_count());
+    let pieces = [
+        (steps, size_of::<Step>()),
+        (values, size_of::<Value>()),
+        (slots, size_of::<Slot>()),
+    ];
+    Ok(total(&pieces)? + ALIGN)
+}
+
+/// Plans in some memory: the steps first, since they stay.
+///
+/// # Safety
+/// The memory is there to write to and nobody else uses it while `'p` lasts.
+unsafe fn plan<'p>(
+    model: &Model<'_>,
+    options: &Options,
+    rest: &mut Rest,
+) -> Result<Plan<'p>, Status> {
+    let (slots, values, steps) = Workspace::capacity(model.node_count());
+    // SAFETY: the caller's promise; the pieces don't overlap.
+    let workspace = unsafe {
+        Workspace {
+            steps: rest.slice(steps, Step::EMPTY)?,
+            values: rest.slice(values, Value::EMPTY)?,
+            slots: rest.slice(slots, Slot::EMPTY)?,
+        }
+    };
+    Ok(Plan::new(model, &options.plan(model)?, workspace)?)
+}
+
+/// Entries of the ledger.
+fn entries(plan: &Plan<'_>, options: &Options) -> usize {
+    if options.audit == 1 {
+        plan.relevance_steps().len()
+    } else {
+        0
+    }
+}
+
+/// What an explainer needs, planned in working memory.
+///
+/// # Safety
+/// `work` points to `bytes` bytes that nobody else uses during the call.
+pub(super) unsafe fn measure(
+    model: &Model<'_>,
+    options: &Options,
+    work: *mut u8,
+    bytes: usize,
+) -> Result<Info, Status> {
+    // SAFETY: the caller's promise.
+    let plan = unsafe { plan(model, options, &mut Rest::new(work, bytes))? };
+    let work_bytes = work_bytes(model)?;
+    let block = total(&[(1, size_of::<Elucid>())])?;
+    let kept = total(&[
+        (1, size_of::<Elucid>()),
+        (plan.steps().len(), size_of::<Step>()),
+        (entries(&plan, options), size_of::<Entry>()),
+        (plan.arena(), size_of::<f32>()),
+    ])?;
+    let shape = plan.options().image;
+    let spare = |region| plan.spare(region).len();
+    let drawing = overlay::scratch((shape.w, shape.h), 0);
+    let floats = spare(plan.image()).min(spare(plan.heat()).saturating_sub(drawing));
+    let widest = (floats / frame::scratch(1)).min(frame::MAX_SIDE as usize);
+    Ok(Info {
+        memory_bytes: kept.max(block + work_bytes) + ALIGN,
+        work_bytes,
+        width: shape.w,
+        height: shape.h,
+        classes: model.classes(),
+        steps: plan.relevance_steps().len() as u32 - 1,
+        max_frame_width: widest as u32,
+        reserved: [0; 3],
+    })
+}
+
+/// Calls `f` with working memory for planning from the heap.
+#[cfg(feature = "std")]
+pub(super) fn with_heap<R>(
+    model: &Model<'_>,
+    f: impl FnOnce(*mut u8, usize) -> Result<R, Status>,
+) -> Result<R, Status> {
+    extern crate std;
+    let bytes = work_bytes(model)?;
+    let mut work = std::vec::Vec::<u8>::new();
+    work.try_reserve_exact(bytes)
+        .map_err(|_| Status::TooLarge)?;
+    f(work.as_mut_ptr(), bytes)
+}
+
+/// There is no heap: working memory must be lent.
+#[cfg(not(feature = "std"))]
+pub(super) fn with_heap<R>(
+    _: &Model<'_>,
+    _: impl FnOnce(*mut u8, usize) -> Result<R, Status>,
+) -> Result<R, Status> {
+    Err(Status::TooSmall)
+}
+
+/// Makes an explainer.
+///
+/// # Safety
+/// `memory` points to `bytes` bytes that nobody else uses until [`close`]; the bytes of the model stay as long.
+pub(super) unsafe fn open(
+    model: Model<'static>,
+    model_extent: Extent,
+    options: &Options,
+    memory: *mut u8,
+    bytes: usize,
+) -> Result<*mut Elucid, Status> {
+    let extent = Extent::of(memory, bytes, 1)?;
+    let mut rest = Rest::new(memory, bytes);
+    let block = rest.take::<Elucid>(1)?;
+    let after = (rest.next, rest.left);
+    // SAFETY: the caller's promise.
+    let plan = unsafe { plan(&model, options, &mut rest)? };
+    // From here on, only the steps of what the planner used are needed.
+    let mut rest = Rest::new(after.0, after.1);
+    rest.take::<Step>(plan.steps().len())?;
+    let plan = plan.without_values();
+    let count = entries(&plan, options);
+    let entries = rest.take::<Entry>(count)?;
+    for i in 0..count {
+        // SAFETY: inside the piece; the caller's promise.
+        unsafe { entries.add(i).write(Entry::EMPTY) };
+    }
+    let arena = rest.take::<f32>(plan.arena())?;
+    // SAFETY: inside the piece; the caller's promise. Zeros are floats, whatever was there before.
+    unsafe { arena.write_bytes(0, plan.arena()) };
+    let fresh = Elucid {
+        mark: AtomicUsize::new(0),
+        busy: AtomicBool::new(false),
+        model_extent,
+        memory: extent,
+        model: MaybeUninit::new(model),
+        pool: MaybeUninit::new(Callback::NONE),
+        plan: MaybeUninit::new(plan),
+        arena: (arena, plan.arena()),
+        entries: (entries, count),
+        options: *options,
+        session: MaybeUninit::uninit(),
+    };
+    // SAFETY: an aligned piece for one block; the caller's promise.
+    unsafe {
+        block.write(fresh);
+        Block(block).start()?;
+        (*block).mark.store(MARK ^ block.addr(), Ordering::Release);
+    }
+    Ok(block)
+}
+
+/// A block that one call has to itself.
+pub(super) struct Block(*mut Elucid);
+
+/// Runs one call on an explainer, if it is open and no other call does.
+///
+/// # Safety
+/// `explainer` is null or came from [`open`], and its memory is still there.
+pub(super) unsafe fn enter<R>(
+    explainer: *mut Elucid,
+    call: impl FnOnce(&mut Block) -> Result<R, Status>,
+) -> Result<R, Status> {
+    if explainer.is_null() {
+        return Err(Status::Null);
+    }
+    if !explainer.is_aligned() {
+        return Err(Status::Handle);
+    }
+    // SAFETY: aligned, and there by the caller's promise; atomics may be looked at by several threads.
+    let (mark, busy) = unsafe { (&(*explainer).mark, &(*explainer).busy) };
+    if mark.load(Ordering::Acquire) != MARK ^ explainer.addr() {
+        return Err(Status::Handle);
+    }
+    if busy.swap(true, Ordering::Acquire) {
+        return Err(Status::Busy);
+    }
+    let result = call(&mut Block(explainer));
+    busy.store(false, Ordering::Release);
+    result
+}
+
+/// Ends an explainer: it is none from here on.
+///
+/// # Safety
+/// As for [`enter`].
+pub(super) unsafe fn close(explainer: *mut Elucid) -> Result<(), Status> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        enter(explainer, |block| {
+            // Nothing in it needs to be dropped: all of it is borrowed.
+            (*block.0).mark.store(0, Ordering::Release);
+            Ok(())
+        })
+    }
+}
+
+impl Block {
+    /// The model.
+    pub(super) fn model(&self) -> &Model<'static> {
+        // SAFETY: the block is open, so its model was written; it is only ever read.
+        unsafe { (*self.0).model.assume_init_ref() }
+    }
+
+    /// The explainer's memory and its model's.
+    pub(super) fn extents(&self) -> [Extent; 2] {
+        // SAFETY: the block is open.
+        unsafe { [(*self.0).memory, (*self.0).model_extent] }
+    }
+
+    /// What calls change.
+    pub(super) fn session(&mut self) -> &mut Session {
+        // SAFETY: the block is open, so its session was written, and this call has it to itself; what the session refers to lies in
+        // other fields, which are only read.
+        unsafe { (*self.0).session.assume_init_mut() }
+    }
+
+    /// Makes the session anew, with the pool that the block holds.
+    ///
+    /// # Safety
+    /// All other fields of the block were written, and the memory they name is there and nobody else's.
+    unsafe fn start(&mut self) -> Result<(), Status> {
+        let block = self.0;
+        // SAFETY: the caller's promise. An earlier session, whose borrows of arena and entries these replace, is not used any more.
+        unsafe {
+            let model: &'static Model<'static> = &*(&raw const (*block).model).cast();
+            let pool: &'static Callback = &*(&raw const (*block).pool).cast();
+            let plan = (*block).plan.assume_init();
+            let options = (*block).options;
+            let (arena, floats) = (*block).arena;
+            let arena = core::slice::from_raw_parts_mut(arena, floats);
+            let (entries, count) = (*block).entries;
+            let ledger =
+                (count > 0).then(|| Ledger::new(core::slice::from_raw_parts_mut(entries, count)));
+            let cpu = Cpu::new(model, &plan, arena, pool)?;
+            let own = model.preprocess();
+            let shape = plan.options().image;
+            let crop = [shape.h, shape.w];
+            // Another input size keeps the share of the picture that is cropped.
+            let resize = u64::from(own.resize) * u64::from(crop[0].min(crop[1]))
+                / u64::from(own.crop[0].min(own.crop[1])).max(1);
+            let session = Session {
+                explainer: Explainer::new(plan, cpu),
+                how: Preprocess {
+                    crop,
+                    resize: u32::try_from(resize).unwrap_or(u32::MAX).max(1),
+                    ..own
+                },
+                init: options.init()?,
+                ledger,
+                audited: false,
+            };
+            (&raw mut (*block).session).write(MaybeUninit::new(session));
+        }
+        Ok(())
+    }
+
+    /// Takes another pool; what was computed is forgotten.
+    pub(super) fn set_pool(&mut self, pool: Option<Pool>) -> Result<(), Status> {
+        let callback = match pool {
+            None => Callback::NONE,
+            Some(pool) => {
+                if pool.broadcast.is_none() {
+                    return Err(Status::Null);
+                }
+                let planned = self.session().explainer.plan().options().threads as u64;
+                if pool.reserved != 0 || pool.threads == 0 || u64::from(pool.threads) > planned {
+                    return Err(Status::Options);
+                }
+                Callback(pool)
+            }
+        };
+        // SAFETY: this call has the block to itself; the session that refers to the old pool is replaced before anybody uses it.
+        unsafe {
+            (&raw mut (*self.0).pool).write(MaybeUninit::new(callback));
+            self.start()
+        }
+    }
+}
+
+impl Session {
+    /// The network's input.
+    pub(super) fn shape(&self) -> Shape {
+        self.explainer.plan().options().image
+    }
+
+    /// The instruction set in use.
+    pub(super) fn isa(&self) -> Isa {
+        self.explainer.backend().isa()
+    }
+
+    /// Runs the network on a frame.
+    pub(super) fn prepare(&mut self, frame: &frame::Frame<'_>) -> Result<(), Status> {
+        let (how, isa) = (self.how, self.isa());
+        self.audited = false;
+        Ok(self
+            .explainer
+            .forward_from(|input, spare| frame::prepare(isa, frame, &how, input, spare))?)
+    }
+
+    /// Explains what the network said.
+    pub(super) fn relevance(&mut self, target: Target) -> Result<Seed, Status> {
+        self.audited = false;
+        let seed = self
+            .explainer
+            .relevance(target, self.init, self.ledger.as_mut())?;
+        self.audited = self.ledger.is_some();
+        Ok(seed)
+    }
+
+    /// The ledger of the last explanation.
+    pub(super) fn account(
+        &mut self,
+    ) -> Result<(Account, impl Iterator<Item = AccountStep>), Status> {
+        let (map, _) = self.explainer.map()?;
+        let sum = crate::math::sum(map);
+        let Some(ledger) = self.ledger.as_ref().filter(|_| self.audited) else {
+            return Err(Status::Options);
+        };
+        let account = ledger.account(0);
+        let sinks = account.sinks();
+        let unexplained = account.entries().map(|e| e.unexplained().abs());
+        let total = Account {
+            start: account.start(),
+            map: sum,
+            eps: sinks.eps,
+            dead: sinks.dead,
+            redistributed: sinks.redistributed,
+            unexplained: unexplained.fold(0.0, f64::max),
+            steps: account.entries().count() as u32,
+            balances: u32::from(account.balances()),
+        };
+        let steps = account.entries().map(|entry| AccountStep {
+            into: entry.tally.into,
+            out: entry.tally.out,
+            eps: entry.tally.sinks.eps,
+            dead: entry.tally.sinks.dead,
+            redistributed: entry.tally.sinks.redistributed,
+            node: entry.node.into(),
+            act: entry.act as u32,
+        });
+        Ok((total, steps))
+    }
+}

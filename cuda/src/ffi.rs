@@ -1,0 +1,115 @@
+//! The CUDA part of the C API, as `core/include/elucid.h` declares it. The rest of it is `elucid_core::ffi`.
+
+use std::ffi::{c_char, c_void};
+
+pub use elucid_core::ffi::*;
+
+use crate::probe::{Probe, probe};
+
+/// Device number `ordinal` of what was found.
+fn find(found: Probe, ordinal: u32) -> Result<CudaInfo, Status> {
+    let (devices, compiler) = match found {
+        Probe::NoDriver => return Err(Status::NoDriver),
+        Probe::Broken(_) => return Err(Status::DriverBroken),
+        Probe::Devices { devices, compiler } => (devices, compiler),
+    };
+    let device = usize::try_from(ordinal).ok().and_then(|i| devices.get(i));
+    let device = device.ok_or(Status::NoDevice)?;
+    let number = |v: i32| u32::try_from(v).unwrap_or(0);
+    let mut name = [0; 64];
+    let most = name.len() - 1;
+    for (to, from) in name[..most].iter_mut().zip(device.name.bytes()) {
+        *to = from as c_char;
+    }
+    Ok(CudaInfo {
+        memory_bytes: device.memory as u64,
+        devices: devices.len() as u32,
+        capability_major: number(device.capability.0),
+        capability_minor: number(device.capability.1),
+        integrated: u32::from(device.integrated),
+        compiler: u32::from(compiler),
+        kernels: 0,
+        name,
+    })
+}
+
+/// Null and unaligned pointers are known before anything is looked for.
+fn place<T>(to: *mut T) -> Result<(), Status> {
+    if to.is_null() {
+        Err(Status::Null)
+    } else if !to.is_aligned() {
+        Err(Status::Alignment)
+    } else {
+        Ok(())
+    }
+}
+
+fn code(result: Result<(), Status>) -> i32 {
+    result.err().unwrap_or(Status::Ok) as i32
+}
+
+/// `elucid_cuda_probe`
+///
+/// # Safety
+/// `info` is null or points to room for one [`CudaInfo`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn elucid_cuda_probe(ordinal: u32, info: *mut CudaInfo) -> i32 {
+    code(place(info).and_then(|()| {
+        let found = find(probe(), ordinal)?;
+        // SAFETY: not null and aligned; the caller's promise.
+        unsafe { info.write(found) };
+        Ok(())
+    }))
+}
+
+/// `elucid_cuda_open`
+///
+/// # Safety
+/// None is needed today: nothing is touched.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn elucid_cuda_open(
+    ordinal: u32,
+    model: *const c_void,
+    _: usize,
+    _: *const Options,
+    memory: *mut c_void,
+    _: usize,
+    explainer: *mut *mut Elucid,
+) -> i32 {
+    if model.is_null() || memory.is_null() {
+        return Status::Null as i32;
+    }
+    code(place(explainer).and_then(|()| {
+        find(probe(), ordinal)?;
+        Err(Status::NoKernels)
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::Device;
+
+    #[test]
+    fn what_was_found_is_told_device_by_device() {
+        let device = |name: &str| Device {
+            name: name.to_owned(),
+            capability: (8, 7),
+            integrated: true,
+            memory: 1 << 33,
+        };
+        let found = Probe::Devices {
+            devices: vec![device("Orin"), device(&"x".repeat(100))],
+            compiler: true,
+        };
+        let orin = find(found.clone(), 0).unwrap();
+        assert_eq!((orin.devices, orin.capability_major), (2, 8));
+        assert_eq!(orin.name[..5].iter().map(|&c| c as u8).sum::<u8>(), 146);
+        assert_eq!(find(found.clone(), 1).unwrap().name[62..], [120, 0]);
+        assert_eq!(find(found, 2).unwrap_err(), Status::NoDevice);
+        let none = find(Probe::NoDriver, 0).unwrap_err();
+        assert_eq!(none, Status::NoDriver);
+        let broken = find(Probe::Broken(String::new()), 0).unwrap_err();
+        assert_eq!(broken, Status::DriverBroken);
+    }
+}
