@@ -47,7 +47,9 @@ macro_rules! same_layout {
             same_field(|v: &c::$c| size_of_val(&v.$field), |v: &ffi::$rust| size_of_val(&v.$field));
         )+
         // All fields are named above.
+        // SAFETY: structs of numbers and pointers, for which all bits zero is a value.
         let c::$c { $($field: _),+ } = unsafe { MaybeUninit::zeroed().assume_init() };
+        // SAFETY: as above.
         let ffi::$rust { $($field: _),+ } = unsafe { MaybeUninit::zeroed().assume_init() };
     )+};
 }
@@ -217,7 +219,7 @@ fn every_function_does_what_the_library_does() {
                 let mut info = MaybeUninit::<c::elucid_info>::zeroed().assume_init();
                 let model = bytes.as_ptr().cast();
                 let of = |code: i32| {
-                    assert_eq!(code, 0, "{:?}", CStr::from_ptr(c::elucid_strerror(code)))
+                    assert_eq!(code, 0, "{:?}", CStr::from_ptr(c::elucid_strerror(code)));
                 };
                 of(c::elucid_measure(
                     model,

@@ -50,7 +50,7 @@ pub(super) fn open(root: &Path, options: &Options) -> Result<Dataset, DataError>
         match_masks(&mut entries, masks, &mut remarks)?;
     }
     Ok(Dataset {
-        counted: counted,
+        counted,
         images,
         masks: masks.unwrap_or_default(),
         coding: Masks::Grey {
@@ -141,7 +141,7 @@ fn match_masks(
         place
             .and_modify(|old| {
                 if png {
-                    old.clone_from(&path)
+                    old.clone_from(&path);
                 }
             })
             .or_insert(path);
