@@ -8,7 +8,7 @@
 //! vouch for is in each SAFETY paragraph: that memory is as long as it was said to be, and that nobody else touches it.
 
 mod buffer;
-mod session;
+mod opened;
 mod status;
 mod types;
 
@@ -21,8 +21,8 @@ use crate::overlay::{self, Canvas, Scene};
 use crate::rule::{Init, Target};
 
 use buffer::{Checked, Extent, Image, impossible};
-pub use session::Elucid;
-use session::Session;
+pub use opened::Elucid;
+use opened::Opened;
 pub use status::Status;
 pub use types::{
     Account, AccountStep, Answer, Broadcast, CudaInfo, Frame, Info, Options, Picture, Pool, Work,
@@ -102,13 +102,13 @@ pub unsafe extern "C" fn elucid_measure(
         out.apart(&[model_extent])?;
         let model = Model::parse(bytes)?;
         let found = if work.is_null() {
-            session::with_heap(&model, |work, bytes| {
-                session::measure(&model, &options, work, bytes)
+            opened::with_heap(&model, |work, bytes| {
+                opened::measure(&model, &options, work, bytes)
             })?
         } else {
             let extent = Extent::of(work, work_bytes, 1)?;
             extent.apart(&[model_extent, out])?;
-            session::measure(&model, &options, work.cast(), work_bytes)?
+            opened::measure(&model, &options, work.cast(), work_bytes)?
         };
         info.write(found);
         Ok(())
@@ -138,7 +138,7 @@ pub unsafe extern "C" fn elucid_open(
         extent.apart(&[model_extent, place])?;
         place.apart(&[model_extent])?;
         let model = Model::parse(bytes)?;
-        explainer.write(session::open(
+        explainer.write(opened::open(
             model,
             model_extent,
             &options,
@@ -160,7 +160,7 @@ pub unsafe extern "C" fn elucid_set_pool(explainer: *mut Elucid, pool: *const Po
     let set = || unsafe {
         Extent::maybe(pool)?;
         let pool = pool.as_ref().copied();
-        session::enter(explainer, |block| block.set_pool(pool))
+        opened::enter(explainer, |block| block.set_pool(pool))
     };
     Status::code(set())
 }
@@ -179,7 +179,7 @@ pub unsafe extern "C" fn elucid_class_name(
     let extent = || Extent::of(name, bytes, 1);
     // SAFETY: the caller's promise.
     let copy = || unsafe {
-        session::enter(explainer, |block| {
+        opened::enter(explainer, |block| {
             extent()?.apart(&block.extents())?;
             let model = block.model();
             if class >= model.classes() {
@@ -202,7 +202,7 @@ pub unsafe extern "C" fn elucid_class_name(
 /// # Safety
 /// `frame` points to a frame whose planes are as it says.
 unsafe fn forward(
-    session: &mut Session,
+    opened: &mut Opened,
     frame: *const Frame,
     own: &[Extent; 2],
     outputs: &[Extent],
@@ -217,13 +217,13 @@ unsafe fn forward(
     own[0].apart(&checked.extents)?;
     match checked.image {
         Image::Tensor((width, height), data) => {
-            let shape = session.shape();
+            let shape = opened.shape();
             if (width, height) != (shape.w, shape.h) {
                 return Err(Status::Frame);
             }
-            Ok(session.explainer.forward(data)?)
+            Ok(opened.explainer.forward(data)?)
         }
-        Image::Pixels(frame) => session.prepare(&frame),
+        Image::Pixels(frame) => opened.prepare(&frame),
     }
 }
 
@@ -241,7 +241,7 @@ pub unsafe extern "C" fn elucid_classify(
 ) -> i32 {
     // SAFETY: the caller's promise.
     let classify = || unsafe {
-        session::enter(explainer, |block| {
+        opened::enter(explainer, |block| {
             let own = block.extents();
             let out = Extent::one(answer)?;
             let logit_bytes = logit_count.saturating_mul(size_of::<f32>());
@@ -256,9 +256,9 @@ pub unsafe extern "C" fn elucid_classify(
             if !logits.is_null() && logit_count < classes {
                 return Err(Status::TooSmall);
             }
-            let session = block.session();
-            forward(session, frame, &own, &[out, all])?;
-            let found = session.explainer.scores();
+            let opened = block.opened();
+            forward(opened, frame, &own, &[out, all])?;
+            let found = opened.explainer.scores();
             let seed = head::seed(found, Target::Predicted, Init::Logit)?;
             if !logits.is_null() {
                 ptr::copy_nonoverlapping(found.as_ptr(), logits, found.len().min(classes));
@@ -315,19 +315,19 @@ pub unsafe extern "C" fn elucid_explain(
 ) -> i32 {
     // SAFETY: the caller's promise.
     let explain = || unsafe {
-        session::enter(explainer, |block| {
+        opened::enter(explainer, |block| {
             let own = block.extents();
             let out = Extent::one(answer)?;
             out.apart(&own)?;
             let target = wanted(target, block.model().classes())?;
-            let session = block.session();
+            let opened = block.opened();
             if !frame.is_null() {
-                forward(session, frame, &own, &[out])?;
-            } else if !session.explainer.is_ready() {
+                forward(opened, frame, &own, &[out])?;
+            } else if !opened.explainer.is_ready() {
                 return Err(Status::Order);
             }
-            let seed = session.relevance(target)?;
-            let scores = session.explainer.scores();
+            let seed = opened.relevance(target)?;
+            let scores = opened.explainer.scores();
             let probability = head::probability(scores, seed.predicted as usize);
             answer.write(said(&seed, probability));
             Ok(())
@@ -348,7 +348,7 @@ pub unsafe extern "C" fn elucid_heat(
 ) -> i32 {
     // SAFETY: the caller's promise.
     let heat = || unsafe {
-        session::enter(explainer, |block| {
+        opened::enter(explainer, |block| {
             let own = block.extents();
             let struct_extent = Extent::one(picture)?;
             let picture = *picture;
@@ -366,8 +366,8 @@ pub unsafe extern "C" fn elucid_heat(
                     Image::Tensor(..) => return Err(Status::Frame),
                 }
             };
-            let session = block.session();
-            let how = session.how;
+            let opened = block.opened();
+            let how = opened.how;
             let scene = Scene {
                 size: (picture.width, picture.height),
                 frame: under.as_ref().map(|frame| {
@@ -375,9 +375,9 @@ pub unsafe extern "C" fn elucid_heat(
                     (frame, crate::frame::Geometry::of(size, &how))
                 }),
             };
-            let shape = session.shape();
-            let isa = session.isa();
-            let (map, spare) = session.explainer.map()?;
+            let shape = opened.shape();
+            let isa = opened.isa();
+            let (map, spare) = opened.explainer.map()?;
             // SAFETY: checked for null, alignment and length; the caller's promise. Nothing else refers to it: it meets neither
             // the explainer's memory nor the frame.
             let bytes =
@@ -410,7 +410,7 @@ pub unsafe extern "C" fn elucid_audit(
 ) -> i32 {
     // SAFETY: the caller's promise.
     let audit = || unsafe {
-        session::enter(explainer, |block| {
+        opened::enter(explainer, |block| {
             let own = block.extents();
             let out = Extent::one(account)?;
             out.apart(&own)?;
@@ -421,8 +421,8 @@ pub unsafe extern "C" fn elucid_audit(
                 Extent::of(steps, bytes, align_of::<AccountStep>())?
             };
             list.apart(&[own[0], own[1], out])?;
-            let session = block.session();
-            let (total, entries) = session.account()?;
+            let opened = block.opened();
+            let (total, entries) = opened.account()?;
             if !steps.is_null() {
                 if capacity < total.steps as usize {
                     return Err(Status::TooSmall);
@@ -445,7 +445,7 @@ pub unsafe extern "C" fn elucid_audit(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn elucid_close(explainer: *mut Elucid) -> i32 {
     // SAFETY: the caller's promise.
-    Status::code(unsafe { session::close(explainer) })
+    Status::code(unsafe { opened::close(explainer) })
 }
 
 /// `elucid_cuda_probe` where there is no operating system, and so no driver.

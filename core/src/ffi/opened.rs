@@ -1,7 +1,7 @@
 //! An explainer in the caller's memory.
 //!
 //! ```text
-//! block    Elucid: mark, busy flag, model, pool, session     never moves: parts of it refer to others
+//! block    Elucid: mark, busy flag, model, pool, opened     never moves: parts of it refer to others
 //! steps    the schedule
 //! entries  the ledger, if one was asked for
 //! arena    everything else
@@ -41,18 +41,18 @@ pub struct Elucid {
     busy: AtomicBool,
     model_extent: Extent,
     memory: Extent,
-    /// What the session refers to: only replaced while there is none.
+    /// What the opened refers to: only replaced while there is none.
     model: MaybeUninit<Model<'static>>,
     pool: MaybeUninit<Callback>,
     plan: MaybeUninit<Plan<'static>>,
     arena: (*mut f32, usize),
     entries: (*mut Entry, usize),
     options: Options,
-    session: MaybeUninit<Session>,
+    opened: MaybeUninit<Opened>,
 }
 
 /// The part of an explainer that calls change.
-pub(super) struct Session {
+pub(super) struct Opened {
     pub(super) explainer: Explainer<'static, Cpu<'static>>,
     pub(super) how: Preprocess,
     init: Init,
@@ -294,7 +294,7 @@ pub(super) unsafe fn open(
         arena: (arena, plan.arena()),
         entries: (entries, count),
         options: *options,
-        session: MaybeUninit::uninit(),
+        opened: MaybeUninit::uninit(),
     };
     // SAFETY: an aligned piece for one block; the caller's promise.
     unsafe {
@@ -364,19 +364,19 @@ impl Block {
     }
 
     /// What calls change.
-    pub(super) fn session(&mut self) -> &mut Session {
-        // SAFETY: the block is open, so its session was written, and this call has it to itself; what the session refers to lies in
+    pub(super) fn opened(&mut self) -> &mut Opened {
+        // SAFETY: the block is open, so its opened was written, and this call has it to itself; what the opened refers to lies in
         // other fields, which are only read.
-        unsafe { (*self.0).session.assume_init_mut() }
+        unsafe { (*self.0).opened.assume_init_mut() }
     }
 
-    /// Makes the session anew, with the pool that the block holds.
+    /// Makes the opened anew, with the pool that the block holds.
     ///
     /// # Safety
     /// All other fields of the block were written, and the memory they name is there and nobody else's.
     unsafe fn start(&mut self) -> Result<(), Status> {
         let block = self.0;
-        // SAFETY: the caller's promise. An earlier session, whose borrows of arena and entries these replace, is not used any more.
+        // SAFETY: the caller's promise. An earlier opened, whose borrows of arena and entries these replace, is not used any more.
         unsafe {
             let model: &'static Model<'static> = &*(&raw const (*block).model).cast();
             let pool: &'static Callback = &*(&raw const (*block).pool).cast();
@@ -394,7 +394,7 @@ impl Block {
             // Another input size keeps the share of the picture that is cropped.
             let resize = u64::from(own.resize) * u64::from(crop[0].min(crop[1]))
                 / u64::from(own.crop[0].min(own.crop[1])).max(1);
-            let session = Session {
+            let opened = Opened {
                 explainer: Explainer::new(plan, cpu),
                 how: Preprocess {
                     crop,
@@ -405,7 +405,7 @@ impl Block {
                 ledger,
                 audited: false,
             };
-            (&raw mut (*block).session).write(MaybeUninit::new(session));
+            (&raw mut (*block).opened).write(MaybeUninit::new(opened));
         }
         Ok(())
     }
@@ -418,14 +418,14 @@ impl Block {
                 if pool.broadcast.is_none() {
                     return Err(Status::Null);
                 }
-                let planned = self.session().explainer.plan().options().threads as u64;
+                let planned = self.opened().explainer.plan().options().threads as u64;
                 if pool.reserved != 0 || pool.threads == 0 || u64::from(pool.threads) > planned {
                     return Err(Status::Options);
                 }
                 Callback(pool)
             }
         };
-        // SAFETY: this call has the block to itself; the session that refers to the old pool is replaced before anybody uses it.
+        // SAFETY: this call has the block to itself; the opened that refers to the old pool is replaced before anybody uses it.
         unsafe {
             (&raw mut (*self.0).pool).write(MaybeUninit::new(callback));
             self.start()
@@ -433,7 +433,7 @@ impl Block {
     }
 }
 
-impl Session {
+impl Opened {
     /// The network's input.
     pub(super) fn shape(&self) -> Shape {
         self.explainer.plan().options().image
