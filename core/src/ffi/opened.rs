@@ -216,7 +216,10 @@ pub(super) unsafe fn measure(
     let shape = plan.options().image;
     let spare = |region| plan.spare(region).len();
     let drawing = overlay::scratch((shape.w, shape.h), 0);
-    let floats = spare(plan.image()).min(spare(plan.heat()).saturating_sub(drawing));
+    let line = frame::scratch(shape.w);
+    let floats = spare(plan.image())
+        .saturating_sub(line)
+        .min(spare(plan.heat()).saturating_sub(drawing));
     let widest = (floats / frame::scratch(1)).min(frame::MAX_SIDE as usize);
     Ok(Info {
         memory_bytes: kept.max(block + work_bytes) + ALIGN,

@@ -139,11 +139,13 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Cuts off what a filter overshot, where pixels are bytes.
+    /// Between two passes of a filter: to the nearest byte, where pixels are bytes.
     #[inline(always)]
-    fn clip(&self, line: &mut [f32]) {
+    fn rounded(&self, pixel: [f32; 3]) -> [f32; 3] {
         if self.bytes() {
-            line.iter_mut().for_each(|v| *v = v.clamp(0.0, 255.0));
+            pixel.map(nearest)
+        } else {
+            pixel
         }
     }
 
@@ -156,12 +158,18 @@ impl<'a> Frame<'a> {
             Pixels::Nv12(_, _, matrix) => matrix.color(a, b - 128.0, c - 128.0),
         };
         if self.bytes() {
-            // To the nearest byte, as the networks' training data was.
-            rgb.map(|v| f32::from((v.clamp(0.0, 255.0) + 0.5) as u8))
+            // As the networks' training data was.
+            rgb.map(nearest)
         } else {
             rgb
         }
     }
+}
+
+/// The nearest byte.
+#[inline(always)]
+fn nearest(v: f32) -> f32 {
+    f32::from((v.clamp(0.0, 255.0) + 0.5) as u8)
 }
 
 /// Whether `have` elements hold `lines` lines of `line` elements, `stride` apart.
@@ -208,7 +216,8 @@ impl Matrix {
     }
 }
 
-/// Floats of scratch that [`prepare`] needs for frames up to `width` pixels wide.
+/// Floats of scratch that [`prepare`] needs for frames of `width` pixels; with [`crate::model::Filter::Bicubic`] the same for the
+/// network's input comes on top.
 #[must_use]
 pub const fn scratch(width: u32) -> usize {
     3 * width as usize

@@ -1,4 +1,7 @@
-//! Antialiased resampling line by line: down first, over a line of the frame, then across.
+//! Antialiased resampling line by line.
+//!
+//! A triangle filter goes down first, over a line of the frame, and then across: the fewest operations. A cubic one overshoots, and what
+//! overshoots is cut off between the passes, so the order shows; it goes across first, as Pillow does.
 
 use crate::error::{Buffer, Error};
 use crate::frame::{Frame, Geometry};
@@ -74,7 +77,12 @@ pub(crate) fn resample(
     scratch: &mut [f32],
     put: impl FnMut(usize, usize, [f32; 3]),
 ) -> Result<(), Error> {
-    let (need, have) = (super::scratch(frame.width()), scratch.len());
+    let width = match filter {
+        Filter::Bilinear => 0,
+        Filter::Bicubic => size.0,
+    };
+    let need = super::scratch(frame.width()) + super::scratch(width);
+    let have = scratch.len();
     let scratch = scratch.get_mut(..need).ok_or(Error::Capacity {
         buffer: Buffer::Arena,
         need: need as u64,
@@ -123,33 +131,54 @@ impl<P: FnMut(usize, usize, [f32; 3])> Task for Resampling<'_, '_, P> {
         };
         let (leftmost, rightmost) = (column(0), column(columns - 1));
         let from = leftmost.first;
-        let line = &mut self.scratch[..3 * (rightmost.first + rightmost.count - from)];
+        let reach = 3 * (rightmost.first + rightmost.count - from);
+        let (line, rest) = self.scratch.split_at_mut(reach);
         for y in 0..rows {
             let centre = down.start + (f64::from(y) + 0.5) * high;
             let taps = Taps::new(filter, centre, high, (0, frame.height()));
             let whole: f32 = taps.weights().sum();
+            let (left, top) = (left as usize, (top + y) as usize);
+            if filter == Filter::Bicubic {
+                let (sums, _) = rest[..3 * columns as usize].as_chunks_mut::<3>();
+                sums.fill([0.0; 3]);
+                for (k, weight) in (taps.first..).zip(taps.weights()) {
+                    line.fill(0.0);
+                    frame.add_line(k, from, 1.0, line);
+                    for (x, sum) in (0..columns).zip(sums.iter_mut()) {
+                        let pixel = frame.rounded(across_line(line, column(x), from));
+                        for (sum, v) in sum.iter_mut().zip(pixel) {
+                            *sum += weight / whole * v;
+                        }
+                    }
+                }
+                for (x, sum) in sums.iter().enumerate() {
+                    (self.put)(left + x, top, frame.color(*sum));
+                }
+                continue;
+            }
             line.fill(0.0);
             for (k, weight) in (taps.first..).zip(taps.weights()) {
                 frame.add_line(k, from, weight / whole, line);
             }
-            if filter == Filter::Bicubic {
-                // As Pillow does between its passes.
-                frame.clip(line);
-            }
-            let (pixels, _) = line.as_chunks::<3>();
             for x in 0..columns {
-                let taps = column(x);
-                let pixels = &pixels[taps.first - from..][..taps.count];
-                let (mut sum, mut whole) = ([0.0; 3], 0.0);
-                for (pixel, weight) in pixels.iter().zip(taps.weights()) {
-                    for (sum, v) in sum.iter_mut().zip(pixel) {
-                        *sum += weight * v;
-                    }
-                    whole += weight;
-                }
-                let color = frame.color(sum.map(|v| v / whole));
-                (self.put)((left + x) as usize, (top + y) as usize, color);
+                let sum = across_line(line, column(x), from);
+                (self.put)(left + x as usize, top, frame.color(sum));
             }
         }
     }
+}
+
+/// The weighted mean of pixels of a line that starts at column `from`.
+#[inline(always)]
+fn across_line(line: &[f32], taps: Taps, from: usize) -> [f32; 3] {
+    let (pixels, _) = line.as_chunks::<3>();
+    let pixels = &pixels[taps.first - from..][..taps.count];
+    let (mut sum, mut whole) = ([0.0; 3], 0.0);
+    for (pixel, weight) in pixels.iter().zip(taps.weights()) {
+        for (sum, v) in sum.iter_mut().zip(pixel) {
+            *sum += weight * v;
+        }
+        whole += weight;
+    }
+    sum.map(|v| v / whole)
 }
