@@ -104,7 +104,10 @@ mod tests {
         };
         let orin = find(found.clone(), 0).unwrap();
         assert_eq!((orin.devices, orin.capability_major), (2, 8));
-        assert_eq!(orin.name[..5].iter().map(|&c| c as u8).collect::<Vec<_>>(), b"Orin\0");
+        assert_eq!(
+            orin.name[..5].iter().map(|&c| c as u8).collect::<Vec<_>>(),
+            b"Orin\0"
+        );
         assert_eq!(find(found.clone(), 1).unwrap().name[62..], [120, 0]);
         assert_eq!(find(found, 2).unwrap_err(), Status::NoDevice);
         let none = find(Probe::NoDriver, 0).unwrap_err();
