@@ -228,7 +228,8 @@ impl FromStr for Spec {
             "edge" => Kind::Edge,
             _ => {
                 return Err(format!(
-                    "there is no method {name}; `elucid eval insdel --help` lists them"
+                    "there is no method {name}; choose lrp, gradcam, scorecam, rise, ig, gradient, inputxgrad, gbp, deconv, \
+                     smoothgrad, lrp-eps, random, constant or edge (`elucid eval insdel --help` says what they are)"
                 ));
             }
         };
