@@ -70,7 +70,7 @@ enum {
     ELUCID_E_ALIGNMENT = 2,        /* a pointer or stride of floats or structs is not a multiple of their alignment */
     ELUCID_E_OVERLAP = 3,          /* an output overlaps another buffer of the call or of the explainer */
     ELUCID_E_TOO_SMALL = 4,        /* a buffer is shorter than needed */
-    ELUCID_E_TOO_LARGE = 5,        /* a size that can't be: beyond the address space, or a side above 32768 pixels */
+    ELUCID_E_TOO_LARGE = 5,        /* a size that can't be: beyond the address space, or a frame or picture with a side above 32768 pixels */
     ELUCID_E_OPTIONS = 6,          /* an option without such a value, a reserved field that isn't 0, or no audit was asked for */
     ELUCID_E_FRAME = 7,            /* no such frame or picture: format, a side of 0, stride below a row, size of a tensor */
     ELUCID_E_HANDLE = 8,           /* not an open explainer: closed, moved or overwritten */
@@ -140,7 +140,7 @@ typedef struct elucid_options {
 
 /* What elucid_measure finds. */
 typedef struct elucid_info {
-    size_t memory_bytes;           /* exactly what elucid_open needs, at any alignment */
+    size_t memory_bytes;           /* enough for elucid_open at any alignment; a little less may do at a lucky address */
     size_t work_bytes;             /* what elucid_measure itself needs */
     uint32_t width, height;        /* of the network's input and of the map, pixels */
     uint32_t classes;              /* logits of the network */
@@ -329,7 +329,7 @@ elucid_status elucid_class_name(elucid *explainer, uint32_t class_index, char *n
  *
  * frame                not kept
  * result               is written: the predicted class
- * logits, logit_count  null, 0, or room for elucid_info.classes floats, which are written
+ * logits, logit_count  null (the count is then ignored), or room for elucid_info.classes floats, which are written
  *
  * Errors: NULL, ALIGNMENT, TOO_SMALL (frame.bytes, logits; or the frame is wider than elucid_info.max_frame_width), TOO_LARGE, OVERLAP,
  * FRAME, NOT_FINITE, HANDLE, BUSY. After NOT_FINITE, or a frame that is too wide, the explainer holds no frame any more.
@@ -364,7 +364,7 @@ elucid_status elucid_heat(elucid *explainer, const elucid_frame *frame, const el
  * Says what became of the relevance in the last elucid_explain, for an explainer with options.audit = 1.
  *
  * ledger           is written
- * steps, capacity  null, 0, or room for at least ledger.steps steps (elucid_info.steps suffice), from the head to the image
+ * steps, capacity  null (the capacity is then ignored), or room for at least ledger.steps steps (elucid_info.steps suffice), from the head to the image
  *
  * Errors: NULL, ALIGNMENT, OVERLAP, TOO_SMALL, ORDER (nothing was explained), OPTIONS (no audit was asked for), HANDLE, BUSY.
  */
@@ -391,7 +391,7 @@ elucid_status elucid_cuda_probe(uint32_t ordinal, elucid_cuda_info *info);
  * As elucid_open, on a CUDA device. In this version it only looks for the device and then says NO_KERNELS: elucid_cuda_info.kernels is 0.
  * Nothing of elucid has run on a GPU yet; explain with elucid_open.
  *
- * Errors: NULL, NO_DRIVER, NO_DEVICE, DRIVER_BROKEN, NO_KERNELS.
+ * Errors: NULL, ALIGNMENT, NO_DRIVER, NO_DEVICE, DRIVER_BROKEN, NO_KERNELS. The build without an operating system always says NO_DRIVER.
  */
 elucid_status elucid_cuda_open(uint32_t ordinal, const void *model, size_t model_bytes, const elucid_options *options, void *memory,
                                size_t memory_bytes, elucid **explainer);
