@@ -10,7 +10,7 @@ use super::{
 
 pub(super) fn open(root: &Path, options: &Options) -> Result<Dataset, DataError> {
     let root = find(root)?;
-    let split = options.split.unwrap_or(Split::Test);
+    let split = options.split.unwrap_or(Format::Cub.usual_split());
     if split == Split::Val {
         return Err(no_split(Format::Cub, split, "choose train, test or all"));
     }

@@ -16,7 +16,7 @@ pub(super) fn open(root: &Path, options: &Options) -> Result<Dataset, DataError>
     if let Some(path) = &options.list {
         return listed(root, path, known, coding);
     }
-    let part = match options.split.unwrap_or(Split::Val) {
+    let part = match options.split.unwrap_or(Format::ImagenetS.usual_split()) {
         Split::Val => "validation",
         Split::Train => "train-semi",
         other => {

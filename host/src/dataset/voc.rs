@@ -37,7 +37,7 @@ const CLASSES: [&str; 20] = [
 
 pub(super) fn open(root: &Path, options: &Options) -> Result<Dataset, DataError> {
     let root = find(root)?;
-    let name = match options.split.unwrap_or(Split::Val) {
+    let name = match options.split.unwrap_or(Format::Voc.usual_split()) {
         Split::Train => "train.txt",
         Split::Val => "val.txt",
         Split::Test => "test.txt",

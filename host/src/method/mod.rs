@@ -19,7 +19,7 @@ pub use given::Given;
 pub use gradient::{Channels, Derivative, Flow};
 pub use lrp::Lrp;
 pub use rise::{Masks, Rise};
-pub use spec::{HELP, Spec};
+pub use spec::{HELP, Spec, is_control};
 
 use crate::classifier::Classifier;
 

@@ -191,6 +191,12 @@ impl Spec {
     }
 }
 
+/// Whether a method's name is that of a control.
+#[must_use]
+pub fn is_control(name: &str) -> bool {
+    name.parse::<Spec>().is_ok_and(|spec| spec.control())
+}
+
 impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)

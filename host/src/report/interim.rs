@@ -3,16 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::method::Spec;
+use crate::method::is_control;
 use crate::run::config::Config;
 use crate::run::record::Record;
 use crate::run::summary::{Estimate, MethodSummary, Summary};
-
-/// Whether a method's name is that of a control.
-#[must_use]
-pub fn is_control(name: &str) -> bool {
-    name.parse::<Spec>().is_ok_and(|spec| spec.control())
-}
 
 /// A mean and the spread about it, of numbers that come one by one (Welford 1962).
 #[derive(Clone, Copy, Debug, Default)]

@@ -186,7 +186,7 @@ impl Run {
 fn is_control(summary: Option<&Summary>, name: &str) -> bool {
     match summary {
         Some(summary) => summary.methods.iter().any(|m| m.name == name && m.control),
-        None => super::interim::is_control(name),
+        None => crate::method::is_control(name),
     }
 }
 

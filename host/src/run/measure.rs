@@ -272,6 +272,12 @@ impl Measure {
         }
     }
 
+    /// Whether it asks where the object is.
+    #[must_use]
+    pub const fn needs_mask(self) -> bool {
+        matches!(self, Measure::Iou | Measure::Pointing)
+    }
+
     /// Its scores; methods are ordered and compared by the first.
     #[must_use]
     pub const fn scores(self) -> &'static [Score] {

@@ -265,12 +265,13 @@ impl Choice {
                 sample.id,
                 labels.of_label(sample.label)
             );
-            let mask = sample.mask.as_ref();
+            // Files of masks are looked at only where masks are judged by.
+            let mask = sample.mask.as_ref().filter(|_| measure.needs_mask());
             found |= mask.is_some();
             let size = mask.and_then(|mask| std::fs::metadata(&mask.path).ok());
             let _ = writeln!(masks, "{:?}", size.map(|file| file.len()));
         }
-        if matches!(measure, Measure::Iou | Measure::Pointing) && !found {
+        if measure.needs_mask() && !found {
             bail!(
                 "no picture has a mask, which {} needs; name their folder with --masks",
                 measure.name()
@@ -300,7 +301,7 @@ impl Choice {
             set("sets", sets.sets.to_string());
             set("baseline", shown(sets.baseline));
         }
-        if matches!(measure, Measure::Iou | Measure::Pointing) {
+        if measure.needs_mask() {
             set(
                 "masks",
                 format!(

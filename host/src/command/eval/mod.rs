@@ -22,7 +22,7 @@ use crate::evaluation::{
     Accuracy, Case, Conservation, Insdel, Iou, Judge, Pointing, Question, Randomised, Sanity,
     Sensitivity, Skip,
 };
-use crate::method::{Attribution, Spec};
+use crate::method::{Attribution, Spec, is_control};
 use crate::model_file::ModelBytes;
 use crate::run::config::{Config, Settings};
 use crate::run::folder::{Folder, Journal};
@@ -173,7 +173,7 @@ fn evaluate(
         entries: entries.collect(),
         previews,
         question: plan.question,
-        needs_mask: matches!(measure, Measure::Iou | Measure::Pointing),
+        needs_mask: measure.needs_mask(),
         seed: config.settings.seed,
         stop: interruptible()?,
     };
@@ -206,8 +206,7 @@ fn conclude(folder: &Folder, settings: &Settings, json: bool) -> Result<()> {
     for record in folder.records()? {
         tally.add(&record?);
     }
-    let control = |name: &str| name.parse::<Spec>().is_ok_and(|spec| spec.control());
-    let summary = tally.summary(settings, control);
+    let summary = tally.summary(settings, is_control);
     folder.finish(&summary)?;
     if summary.images == 0 && summary.skipped > 0 {
         bail!(
