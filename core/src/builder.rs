@@ -8,21 +8,21 @@ use core::fmt::{self, Write};
 use crate::error::{Buffer, Error};
 use crate::graph::{NONE, Node, NodeId, Op, TensorId};
 
-/// A dotted name of at most 47 bytes, `layer3.22.downsample.0.weight` style.
+/// A dotted name of at most 79 bytes, `layer3.22.downsample.0.weight` style.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Name {
     len: u8,
-    bytes: [u8; 47],
+    bytes: [u8; 79],
 }
 
 impl Name {
     /// The empty name.
     pub const EMPTY: Name = Name {
         len: 0,
-        bytes: [0; 47],
+        bytes: [0; 79],
     };
 
-    /// The formatted name, cut at 47 bytes.
+    /// The formatted name, cut at 79 bytes.
     #[must_use]
     pub fn new(args: fmt::Arguments<'_>) -> Self {
         let mut name = Self::EMPTY;
@@ -77,6 +77,17 @@ pub enum Role {
     NormShift,
     /// A bias vector `[co]`.
     Bias,
+    /// `[ci, co]` in checkpoints, stored as panels: what a matrix that is multiplied from the left is for PyTorch.
+    TurnedWeight,
+    /// `[co, ci]` values as they are: rows from this one on of a table of tokens or positions.
+    Table {
+        /// The first row.
+        from: u32,
+    },
+    /// Factors `[co]` of a normalisation over channels; ones where the checkpoint has none.
+    Factors,
+    /// Summands `[co]` of the same; zeros where the checkpoint has none.
+    Summands,
 }
 
 /// A tensor that a graph wants.
@@ -100,7 +111,7 @@ impl TensorSpec {
 }
 
 /// A node with its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Named {
     /// The node.
     pub node: Node,

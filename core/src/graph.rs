@@ -3,7 +3,16 @@
 //! A node knows its operation, its inputs and the tensors it reads, never its shapes: [`Op::infer`] is the one place
 //! where shapes come from, so one model runs at any image size. Channels are last everywhere.
 
+mod token;
+
 use crate::shape::Shape;
+
+pub use token::{Affine, Attention, Norm, Part, Positions, Tokens};
+
+/// Largest kernel, but for patches.
+const MAX_KERNEL: u16 = 11;
+/// Largest patch.
+const MAX_PATCH: u16 = 64;
 
 /// Index of a node in its list.
 pub type NodeId = u16;
@@ -25,7 +34,22 @@ pub enum Skip {
     Projection,
 }
 
-/// A convolution with its BatchNorm as an epilogue: `y = relu?(conv(x, w) * scale + shift)`.
+/// What ends a layer, element by element.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Activation {
+    /// Nothing.
+    #[default]
+    Identity,
+    /// `max(x, 0)`
+    Relu,
+    /// `x Phi(x)` with the normal distribution's Phi (exact, by erf).
+    Gelu,
+    /// `x sigmoid(1.702 x)`, as OpenAI's CLIP has it.
+    QuickGelu,
+}
+
+/// A convolution with its BatchNorm as an epilogue: `y = act(conv(x, w) * scale + shift)`.
 ///
 /// BatchNorm is never folded into the weights: a negative scale would flip the sign of weights and so change what the
 /// z+ rule selects.
@@ -50,11 +74,29 @@ pub struct Conv {
     pub scale: TensorId,
     /// Per-channel summand `[co]`, or [`NONE`].
     pub shift: TensorId,
-    /// Whether a ReLU follows.
-    pub relu: bool,
+    /// What follows.
+    pub act: Activation,
 }
 
 impl Conv {
+    /// Whether every output is a function of one input pixel: such a layer takes tokens, too.
+    #[must_use]
+    pub const fn pointwise(&self) -> bool {
+        self.taps() == 1 && self.stride == 1 && self.pad == 0
+    }
+
+    /// Whether it embeds patches: kernels are so large nowhere else.
+    #[must_use]
+    pub const fn embeds(&self) -> bool {
+        self.kh > MAX_KERNEL || self.kw > MAX_KERNEL
+    }
+
+    /// Whether relevance can flow through it.
+    #[must_use]
+    pub const fn explainable(&self) -> bool {
+        !self.embeds() && matches!(self.act, Activation::Identity | Activation::Relu)
+    }
+
     /// Number of kernel positions.
     #[must_use]
     pub const fn taps(&self) -> usize {
@@ -102,7 +144,7 @@ impl Linear {
             weight: self.weight,
             scale: NONE,
             shift: self.bias,
-            relu: false,
+            act: Activation::Identity,
         }
     }
 }
@@ -132,7 +174,7 @@ pub struct Subsample {
 }
 
 /// One operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Op {
     /// The image, `[h, w, 3]`, normalised.
@@ -154,10 +196,30 @@ pub enum Op {
     AvgPool,
     /// Option-A shortcut.
     Subsample(Subsample),
+    /// Learned tokens put before the grid.
+    Tokens(Tokens),
+    /// Position embeddings added.
+    Positions(Positions),
+    /// Normalisation over the channels of each row.
+    Norm(Norm),
+    /// Self-attention: `[.., 3 c] -> [.., c]`.
+    Attention(Attention),
+    /// The tokens or the grid alone.
+    Slice(Part),
+    /// Input 0, a feature map `[h', w', c]`, resized bilinearly to the grid of input 1 and added to it; the tokens of input 1 stay as they are.
+    Fuse,
+    /// Products of the rows of input 0 `[1, q, c]` with the pixels of input 1 `[h, w, c]`: `[h, w, q]`.
+    MatMul,
+    /// One map, `[h, w, 1]`, to 0..1: `(x - min) / (max - min + 1e-7)`.
+    MinMax,
+    /// Input 0, `[h, w, c]`, times the map at input 1, `[h, w, 1]`.
+    MulMap,
+    /// A factor and a summand per channel.
+    Affine(Affine),
 }
 
 /// A node: an operation, where its inputs come from, and which block it belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Node {
     /// The operation.
@@ -183,17 +245,33 @@ impl Op {
     pub const fn arity(&self) -> usize {
         match self {
             Op::Input => 0,
-            Op::Add { .. } => 2,
-            Op::Conv(_) | Op::Linear(_) | Op::MaxPool(_) | Op::AvgPool | Op::Subsample(_) => 1,
+            Op::Add { .. } | Op::Fuse | Op::MatMul | Op::MulMap => 2,
+            Op::Conv(_)
+            | Op::Linear(_)
+            | Op::MaxPool(_)
+            | Op::AvgPool
+            | Op::Subsample(_)
+            | Op::Tokens(_)
+            | Op::Positions(_)
+            | Op::Norm(_)
+            | Op::Attention(_)
+            | Op::Slice(_)
+            | Op::MinMax
+            | Op::Affine(_) => 1,
         }
     }
 
     /// The output shape for inputs of shape `a` and (for two inputs) `b`; `None` if the operation can't take them.
     #[must_use]
     pub fn infer(&self, a: Shape, b: Shape) -> Option<Shape> {
+        let plain = a.tokens == 0 && b.tokens == 0;
         match *self {
-            Op::Input => (a.c == 3).then_some(a)?.checked(),
+            Op::Input => (a.c == 3 && plain).then_some(a)?.checked(),
+            Op::Conv(c) if c.pointwise() => {
+                (a.c == c.ci).then_some(a.with_channels(c.co))?.checked()
+            }
             Op::Conv(c) => {
+                plain.then_some(())?;
                 let h = slide(a.h, c.kh, c.stride, c.pad)?;
                 let w = slide(a.w, c.kw, c.stride, c.pad)?;
                 (a.c == c.ci).then_some(Shape::new(h, w, c.co))?.checked()
@@ -203,20 +281,39 @@ impl Op {
                 .checked(),
             Op::Add { .. } => (a == b).then_some(a)?.checked(),
             Op::MaxPool(p) => {
+                plain.then_some(())?;
                 let h = slide(a.h, p.kernel, p.stride, p.pad)?;
                 let w = slide(a.w, p.kernel, p.stride, p.pad)?;
                 Shape::new(h, w, a.c).checked()
             }
-            Op::AvgPool => Shape::features(a.c).checked(),
+            Op::AvgPool => plain.then_some(Shape::features(a.c))?.checked(),
             Op::Subsample(s) => {
                 let stride = u32::from(s.stride);
                 let c =
                     a.c.checked_add(u32::from(s.before))?
                         .checked_add(u32::from(s.after))?;
-                (stride > 0)
+                (stride > 0 && plain)
                     .then_some(Shape::new(a.h.div_ceil(stride), a.w.div_ceil(stride), c))?
                     .checked()
             }
+            Op::Tokens(t) => t.infer(a)?.checked(),
+            Op::Positions(p) => p.infer(a)?.checked(),
+            Op::Norm(n) => (a.c == n.c).then_some(a)?.checked(),
+            Op::Attention(at) => (a.c == 3 * at.c)
+                .then_some(a.with_channels(at.c))?
+                .checked(),
+            Op::Slice(part) => part.infer(a)?.checked(),
+            Op::Fuse => (a.tokens == 0 && a.c == b.c && a.pixels() > 0 && b.h > 0 && b.w > 0)
+                .then_some(b)?
+                .checked(),
+            Op::MatMul => (a.h == 1 && plain && a.c == b.c)
+                .then_some(b.with_channels(a.w))?
+                .checked(),
+            Op::MinMax => (a.c == 1 && plain).then_some(a)?.checked(),
+            Op::MulMap => (b.with_channels(a.c) == a && b.c == 1 && plain)
+                .then_some(a)?
+                .checked(),
+            Op::Affine(f) => (a.c == f.c).then_some(a)?.checked(),
         }
     }
 
@@ -228,7 +325,50 @@ impl Op {
             Op::Linear(l) => 2 * u64::from(l.ci) * u64::from(l.co),
             Op::MaxPool(p) => output.elements() as u64 * u64::from(p.kernel) * u64::from(p.kernel),
             Op::Add { .. } | Op::AvgPool => input.elements() as u64,
-            Op::Input | Op::Subsample(_) => 0,
+            Op::Attention(a) => a.flops(output),
+            // Sixteen cells of the table, and one map of four, for every element.
+            Op::Positions(_) => 32 * output.elements() as u64,
+            Op::Fuse => 8 * output.elements() as u64,
+            // The sum, the squares, and the normalisation itself.
+            Op::Norm(_) => 7 * output.elements() as u64,
+            Op::MatMul => 2 * output.elements() as u64 * u64::from(input.c),
+            Op::MinMax | Op::Affine(_) => 2 * output.elements() as u64,
+            Op::MulMap => output.elements() as u64,
+            Op::Input | Op::Subsample(_) | Op::Tokens(_) | Op::Slice(_) => 0,
+        }
+    }
+
+    /// The convolution, or the fully connected layer as one.
+    #[must_use]
+    pub const fn layer(&self) -> Option<Conv> {
+        match self {
+            Op::Conv(c) => Some(*c),
+            Op::Linear(l) => Some(l.as_conv()),
+            _ => None,
+        }
+    }
+
+    /// The tensors that are read besides the panels of [`Op::layer`], or [`NONE`].
+    #[must_use]
+    pub const fn vectors(&self) -> [TensorId; 2] {
+        match self {
+            Op::Conv(c) => [c.scale, c.shift],
+            Op::Linear(l) => [NONE, l.bias],
+            Op::Tokens(t) => [t.weight, NONE],
+            Op::Positions(p) => [p.grid, p.tokens],
+            Op::Norm(n) => [n.weight, n.bias],
+            Op::Affine(f) => [f.scale, f.shift],
+            Op::Input
+            | Op::Add { .. }
+            | Op::MaxPool(_)
+            | Op::AvgPool
+            | Op::Subsample(_)
+            | Op::Attention(_)
+            | Op::Slice(_)
+            | Op::Fuse
+            | Op::MatMul
+            | Op::MinMax
+            | Op::MulMap => [NONE; 2],
         }
     }
 
@@ -243,6 +383,16 @@ impl Op {
             Op::MaxPool(_) => "maxpool",
             Op::AvgPool => "avgpool",
             Op::Subsample(_) => "subsample",
+            Op::Tokens(_) => "tokens",
+            Op::Positions(_) => "positions",
+            Op::Norm(_) => "norm",
+            Op::Attention(_) => "attention",
+            Op::Slice(_) => "slice",
+            Op::Fuse => "fuse",
+            Op::MatMul => "matmul",
+            Op::MinMax => "minmax",
+            Op::MulMap => "mulmap",
+            Op::Affine(_) => "affine",
         }
     }
 }
@@ -254,12 +404,28 @@ impl Node {
     pub fn plausible(&self) -> bool {
         const CHANNELS: core::ops::RangeInclusive<u32> = 1..=65_536;
         match self.op {
-            Op::Input | Op::Add { .. } | Op::AvgPool => true,
+            Op::Input
+            | Op::Add { .. }
+            | Op::AvgPool
+            | Op::Slice(_)
+            | Op::Fuse
+            | Op::MatMul
+            | Op::MinMax
+            | Op::MulMap => true,
+            Op::Conv(c) if c.embeds() => {
+                // A patch embedding: windows of the image side by side.
+                c.ci == 3
+                    && CHANNELS.contains(&c.co)
+                    && c.kh == c.kw
+                    && c.kh <= MAX_PATCH
+                    && c.stride == c.kh
+                    && c.pad == 0
+            }
             Op::Conv(c) => {
                 CHANNELS.contains(&c.ci)
                     && CHANNELS.contains(&c.co)
-                    && (1..=11).contains(&c.kh)
-                    && (1..=11).contains(&c.kw)
+                    && (1..=MAX_KERNEL).contains(&c.kh)
+                    && (1..=MAX_KERNEL).contains(&c.kw)
                     && (1..=16).contains(&c.stride)
                     && c.pad < c.kh.min(c.kw)
                     && (c.stored() as u64) < (1 << 31)
@@ -273,6 +439,13 @@ impl Node {
                 (1..=31).contains(&p.kernel) && (1..=16).contains(&p.stride) && p.pad < p.kernel
             }
             Op::Subsample(s) => (1..=16).contains(&s.stride),
+            Op::Tokens(t) => CHANNELS.contains(&t.c) && CHANNELS.contains(&t.count),
+            Op::Positions(p) => p.plausible(),
+            Op::Norm(n) => CHANNELS.contains(&n.c) && n.eps >= 0.0 && n.eps < 1.0,
+            Op::Attention(a) => {
+                CHANNELS.contains(&a.c) && a.heads > 0 && a.c % u32::from(a.heads) == 0
+            }
+            Op::Affine(f) => CHANNELS.contains(&f.c),
         }
     }
 }
@@ -293,7 +466,7 @@ mod tests {
             weight: 0,
             scale: NONE,
             shift: NONE,
-            relu: true,
+            act: Activation::Relu,
         };
         let none = Shape::default();
         assert_eq!(

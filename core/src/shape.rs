@@ -1,6 +1,7 @@
-//! Shapes: height, width, channels, in this order in memory (channels last).
+//! Shapes: height, width, channels, in this order in memory (channels last), and tokens before them.
 
-/// The shape `[h, w, c]` of one activation; a vector of features is `[1, 1, c]`.
+/// The shape `[h, w, c]` of one activation; a vector of features is `[1, 1, c]`. In a transformer, `tokens` rows of `c`
+/// channels that belong to no place (class token, queries) lie before the grid: `[tokens + h * w, c]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Shape {
@@ -10,6 +11,8 @@ pub struct Shape {
     pub w: u32,
     /// Channels.
     pub c: u32,
+    /// Rows before the grid; none in convolutional networks.
+    pub tokens: u32,
 }
 
 /// More elements than any activation here may have (offsets are [`u32`], and this leaves room for arenas).
@@ -19,22 +22,44 @@ impl Shape {
     /// `[h, w, c]`.
     #[must_use]
     pub const fn new(h: u32, w: u32, c: u32) -> Self {
-        Self { h, w, c }
+        let tokens = 0;
+        Self { h, w, c, tokens }
+    }
+
+    /// The same with other channels.
+    #[must_use]
+    pub const fn with_channels(self, c: u32) -> Self {
+        Self { c, ..self }
+    }
+
+    /// All rows in one line, as operations see them that look at one row at a time.
+    #[must_use]
+    pub const fn flat(self) -> Self {
+        match self.tokens {
+            0 => self,
+            tokens => Self::new(
+                1,
+                self.h.saturating_mul(self.w).saturating_add(tokens),
+                self.c,
+            ),
+        }
     }
 
     /// `[1, 1, c]`.
     #[must_use]
     pub const fn features(c: u32) -> Self {
-        Self { h: 1, w: 1, c }
+        Self::new(1, 1, c)
     }
 
-    /// Number of pixels, `h * w`.
+    /// Number of rows, `tokens + h * w`.
     #[must_use]
     pub const fn pixels(self) -> usize {
-        (self.h as usize).saturating_mul(self.w as usize)
+        (self.h as usize)
+            .saturating_mul(self.w as usize)
+            .saturating_add(self.tokens as usize)
     }
 
-    /// Number of elements, `h * w * c`. Only meaningful after [`Shape::checked`].
+    /// Number of elements, rows times `c`. Only meaningful after [`Shape::checked`].
     #[must_use]
     pub const fn elements(self) -> usize {
         self.pixels().saturating_mul(self.c as usize)
@@ -43,7 +68,8 @@ impl Shape {
     /// The shape itself if it is not empty and small enough to be addressed, else `None`.
     #[must_use]
     pub fn checked(self) -> Option<Self> {
-        let pixels = u64::from(self.h).checked_mul(u64::from(self.w))?;
+        let grid = u64::from(self.h).checked_mul(u64::from(self.w))?;
+        let pixels = grid.checked_add(u64::from(self.tokens))?;
         let elements = pixels.checked_mul(u64::from(self.c))?;
         (elements > 0 && elements <= MAX_ELEMENTS).then_some(self)
     }

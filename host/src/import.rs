@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Result, anyhow, bail};
-use elucid_core::arch::resnet::Resnet;
 use elucid_core::builder::{Builder, Named, Role, TensorSpec};
 use elucid_core::graph::{Conv, NONE, Op};
 use elucid_core::model::{Dtype, Preprocess};
 use elucid_core::op::pack;
 
-use crate::architecture::describe;
+use crate::architecture::Network;
 use crate::checkpoint::Checkpoint;
 use crate::model_file::{Contents, Stored};
 
@@ -38,7 +37,7 @@ impl Blueprint {
     ///
     /// # Errors
     /// For impossible numbers.
-    pub fn new(net: &Resnet) -> Result<Self> {
+    pub fn new(net: &dyn Network) -> Result<Self> {
         let (nodes, tensors) = net.capacity();
         let mut nodes = vec![Named::EMPTY; nodes];
         let mut tensors = vec![TensorSpec::EMPTY; tensors];
@@ -52,11 +51,8 @@ impl Blueprint {
 
     /// The convolution (or linear layer as one) that each weight tensor belongs to.
     fn layer(&self, weight: usize) -> Option<Conv> {
-        self.nodes.iter().find_map(|n| match n.node.op {
-            Op::Conv(c) if usize::from(c.weight) == weight => Some(c),
-            Op::Linear(l) if usize::from(l.weight) == weight => Some(l.as_conv()),
-            _ => None,
-        })
+        let mut layers = self.nodes.iter().filter_map(|n| n.node.op.layer());
+        layers.find(|c| usize::from(c.weight) == weight)
     }
 
     /// Name of the convolution whose BatchNorm shift this tensor is.
@@ -65,6 +61,22 @@ impl Blueprint {
             .iter()
             .find(|n| matches!(n.node.op, Op::Conv(c) if usize::from(c.shift) == shift && c.scale != NONE))
     }
+}
+
+/// Whether shapes are the same but for dimensions of 1 at the ends: a 1x1 convolution is a fully connected layer of each
+/// row, and tokens have a dimension for the batch.
+fn agree(found: &[usize], wanted: &[u32]) -> bool {
+    let ones = |n: usize| n == 1;
+    let start = found.iter().take_while(|&&n| ones(n)).count();
+    let skip = wanted.iter().take_while(|&&n| ones(n as usize)).count();
+    let (found, wanted) = (&found[start..], &wanted[skip..]);
+    let len = found.iter().rposition(|&n| !ones(n)).map_or(0, |at| at + 1);
+    let most = wanted.iter().rposition(|&n| n != 1).map_or(0, |at| at + 1);
+    let (found, wanted) = (&found[..len], &wanted[..most]);
+    found
+        .iter()
+        .map(|&n| n as u64)
+        .eq(wanted.iter().map(|&n| u64::from(n)))
 }
 
 /// Takes tensors out of a checkpoint and remembers what is wrong with them.
@@ -79,12 +91,7 @@ impl Reader<'_> {
         let tensor = self.checkpoint.tensors.get(&name);
         let problem = match tensor {
             None => format!("{name} is missing"),
-            Some(t)
-                if t.shape
-                    .iter()
-                    .map(|&d| d as u64)
-                    .ne(shape.iter().map(|&d| u64::from(d))) =>
-            {
+            Some(t) if !agree(&t.shape, shape) => {
                 format!("{name} is {:?} but should be {shape:?}", t.shape)
             }
             Some(_) => String::new(),
@@ -132,6 +139,28 @@ impl Reader<'_> {
         Some((scale, shift))
     }
 
+    /// Rows from one on of a table of tokens or positions.
+    fn table(&mut self, name: &str, (from, rows): (u32, u32), width: u32) -> Option<Stored> {
+        self.used.insert(name.to_owned());
+        let Some(tensor) = self.checkpoint.tensors.get(name) else {
+            self.wrong.push(format!("{name} is missing"));
+            return None;
+        };
+        let at = |row: u32| row as usize * width as usize;
+        let wide = tensor.shape.last() == Some(&(width as usize));
+        let data = tensor.data.get(at(from)..at(from + rows));
+        let Some(data) = data.filter(|_| wide) else {
+            self.wrong.push(format!(
+                "{name} is {:?} but should be [{}, {width}]",
+                tensor.shape,
+                from + rows
+            ));
+            return None;
+        };
+        let (data, dtype) = (data.to_vec(), Dtype::F32);
+        Some(Stored { data, dtype })
+    }
+
     fn stored(&mut self, blueprint: &Blueprint, index: usize, options: &Options) -> Option<Stored> {
         let TensorSpec { name, role, dims } = blueprint.tensors[index];
         let floats = |v: Vec<f64>| Stored {
@@ -139,12 +168,22 @@ impl Reader<'_> {
             dtype: Dtype::F32,
         };
         match role {
-            Role::ConvWeight | Role::LinearWeight => {
-                let rank = if role == Role::ConvWeight { 4 } else { 2 };
+            Role::ConvWeight | Role::LinearWeight | Role::TurnedWeight => {
                 let layer = blueprint.layer(index)?;
-                let weights = self.take(name.as_str().to_owned(), &dims[..rank])?;
+                let turned = role == Role::TurnedWeight;
+                let [co, ci, ..] = dims;
+                let wanted = if turned { [ci, co, 1, 1] } else { dims };
+                let weights = self.take(name.as_str().to_owned(), &wanted)?;
                 let mut data = vec![0.0; layer.stored()];
-                pack(&layer, weights, &mut data);
+                if turned {
+                    let (co, ci) = (co as usize, ci as usize);
+                    let weights: Vec<f32> = (0..co * ci)
+                        .map(|at| weights[at % ci * co + at / ci])
+                        .collect();
+                    pack(&layer, &weights, &mut data);
+                } else {
+                    pack(&layer, weights, &mut data);
+                }
                 let dtype = if options.half { Dtype::F16 } else { Dtype::F32 };
                 if let (true, Some(v)) = (options.half, data.iter().find(|v| v.abs() > 65_504.0)) {
                     self.wrong.push(format!(
@@ -174,6 +213,18 @@ impl Reader<'_> {
                 }
                 Some(floats(shift))
             }
+            Role::Table { from } => self.table(name.as_str(), (from, dims[0]), dims[1]),
+            Role::Factors | Role::Summands => {
+                let missing = if role == Role::Factors { 1.0 } else { 0.0 };
+                let there = self.checkpoint.tensors.contains_key(name.as_str());
+                let data = if there {
+                    self.take(name.as_str().to_owned(), &dims[..1])?.to_vec()
+                } else {
+                    vec![missing; dims[0] as usize]
+                };
+                let dtype = Dtype::F32;
+                Some(Stored { data, dtype })
+            }
             Role::Bias => {
                 let data = self.take(name.as_str().to_owned(), &dims[..1])?.to_vec();
                 Some(Stored {
@@ -189,12 +240,12 @@ impl Reader<'_> {
 ///
 /// # Errors
 /// One line that lists tensors that are missing, misshapen or left over, or class names that don't fit.
-pub fn import(checkpoint: &Checkpoint, net: &Resnet, options: &Options) -> Result<Vec<u8>> {
-    if !options.classes.is_empty() && options.classes.len() != net.classes as usize {
+pub fn import(checkpoint: &Checkpoint, net: &dyn Network, options: &Options) -> Result<Vec<u8>> {
+    if !options.classes.is_empty() && options.classes.len() != net.classes() as usize {
         bail!(
             "the class list has {} names but the network has {} classes; give one name per line",
             options.classes.len(),
-            net.classes
+            net.classes()
         );
     }
     let blueprint = Blueprint::new(net)?;
@@ -209,7 +260,7 @@ pub fn import(checkpoint: &Checkpoint, net: &Resnet, options: &Options) -> Resul
     let extra = checkpoint
         .tensors
         .keys()
-        .filter(|k| !reader.used.contains(*k));
+        .filter(|k| !reader.used.contains(*k) && !net.leaves(k));
     let mut wrong = reader.wrong;
     wrong.extend(extra.map(|name| format!("{name} is not part of the network")));
     if !wrong.is_empty() {
@@ -223,7 +274,7 @@ pub fn import(checkpoint: &Checkpoint, net: &Resnet, options: &Options) -> Resul
         };
         bail!(
             "the weights don't fit a {}: {}{more}",
-            describe(net),
+            net.describe(),
             wrong.join("; ")
         );
     }
@@ -234,7 +285,7 @@ pub fn import(checkpoint: &Checkpoint, net: &Resnet, options: &Options) -> Resul
         tensors: &tensors,
         classes: &options.classes,
         preprocess: options.preprocess,
-        description: &describe(net),
+        description: &net.describe(),
     };
     contents.assemble()
 }

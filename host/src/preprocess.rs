@@ -3,16 +3,18 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use elucid_core::arch::resnet::Resnet;
 use elucid_core::model::{ChannelOrder, Filter, Fit, Preprocess};
 use serde::Deserialize;
 
+use crate::architecture::Network;
+
 /// Names that `--preprocess` takes besides a file.
-pub const NAMES: &str = "imagenet, clip, caffe-bgr, unit, cifar";
+pub const NAMES: &str = "imagenet, clip, vit, caffe-bgr, unit, cifar";
 
 const BYTE: f32 = 1.0 / 255.0;
 
-const IMAGENET: Preprocess = Preprocess {
+/// 256, 224 and the constants of ImageNet.
+pub const IMAGENET: Preprocess = Preprocess {
     fit: Fit::ShortSide,
     resize: 256,
     crop: [224, 224],
@@ -23,7 +25,8 @@ const IMAGENET: Preprocess = Preprocess {
     std: [0.229, 0.224, 0.225],
 };
 
-const CLIP: Preprocess = Preprocess {
+/// CLIP's.
+pub const CLIP: Preprocess = Preprocess {
     resize: 224,
     filter: Filter::Bicubic,
     mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
@@ -46,24 +49,45 @@ const UNIT: Preprocess = Preprocess {
     ..IMAGENET
 };
 
+/// timm's for ViTs trained on ImageNet-21k: half and half, bicubic.
+pub const VIT: Preprocess = Preprocess {
+    resize: 248,
+    filter: Filter::Bicubic,
+    mean: [0.5; 3],
+    std: [0.5; 3],
+    ..IMAGENET
+};
+
 /// 32 x 32 with the constants of ImageNet, as the widespread CIFAR ResNets were trained.
-const CIFAR: Preprocess = Preprocess {
+pub const CIFAR: Preprocess = Preprocess {
     resize: 32,
     crop: [32, 32],
     ..IMAGENET
 };
 
+/// A preset for images of another size: the part that the crop leaves off stays the same.
+#[must_use]
+pub fn of_size(base: Preprocess, crop: [u32; 2]) -> Preprocess {
+    let least = crop[0].min(crop[1]);
+    Preprocess {
+        resize: (least * base.resize).div_ceil(base.crop[0]),
+        crop,
+        ..base
+    }
+}
+
 /// The preset or file `name`; without one, what networks like `net` are trained with.
 ///
 /// # Errors
 /// One line if the file can't be read or holds something impossible.
-pub fn find(name: Option<&str>, net: &Resnet) -> Result<Preprocess> {
+pub fn find(name: Option<&str>, net: &dyn Network) -> Result<Preprocess> {
     let Some(name) = name else {
-        return Ok(if net.stem_kernel > 3 { IMAGENET } else { CIFAR });
+        return Ok(net.preprocess());
     };
     Ok(match name {
         "imagenet" => IMAGENET,
         "clip" => CLIP,
+        "vit" => VIT,
         "caffe-bgr" => CAFFE_BGR,
         "unit" => UNIT,
         "cifar" => CIFAR,

@@ -3,6 +3,7 @@
 use anyhow::{Result, anyhow};
 use elucid_core::arch::resnet::Resnet;
 
+use crate::architecture::Network;
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::import::{Blueprint, Options, import};
 use crate::preprocess;
@@ -71,7 +72,7 @@ impl Random {
 ///
 /// # Errors
 /// For impossible numbers.
-pub fn checkpoint(net: &Resnet, seed: u64) -> Result<Checkpoint> {
+pub fn checkpoint(net: &dyn Network, seed: u64) -> Result<Checkpoint> {
     let mut random = Random::new(seed);
     let mut checkpoint = Checkpoint::default();
     for spec in Blueprint::new(net)?.tensors {
@@ -90,6 +91,18 @@ pub fn checkpoint(net: &Resnet, seed: u64) -> Result<Checkpoint> {
             );
         };
         match spec.role {
+            Role::TurnedWeight => {
+                let bound = (6.0 / dims[1] as f32).sqrt();
+                let turned = [dims[1], dims[0]];
+                add(name.to_owned(), &turned, &mut |v| v * bound);
+            }
+            Role::Table { from } => {
+                // A table that was begun with its first rows gets all of them.
+                let rows = from as usize + dims[0];
+                add(name.to_owned(), &[rows, dims[1]], &mut |v| 0.02 * v);
+            }
+            Role::Factors => add(name.to_owned(), &dims[..1], &mut |v| 1.0 + 0.2 * v),
+            Role::Summands => add(name.to_owned(), &dims[..1], &mut |v| 0.1 * v),
             Role::ConvWeight | Role::LinearWeight => {
                 let rank = if spec.role == Role::ConvWeight { 4 } else { 2 };
                 let bound = (6.0 / dims[1..].iter().product::<usize>() as f32).sqrt();
@@ -97,9 +110,7 @@ pub fn checkpoint(net: &Resnet, seed: u64) -> Result<Checkpoint> {
             }
             Role::NormScale => {
                 // The last BatchNorm of a block is small, as in trained networks, so that sums don't explode.
-                let last = name.ends_with("bn3")
-                    || (name.ends_with("bn2")
-                        && net.block == elucid_core::arch::resnet::Block::Basic);
+                let last = net.ends_block(name);
                 let gamma = if last { 0.3 } else { 1.0 };
                 let channels = &dims[..1];
                 add(format!("{name}.weight"), channels, &mut |v| {

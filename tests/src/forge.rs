@@ -2,7 +2,7 @@
 
 use elucid_core::arch::resnet::Resnet;
 use elucid_core::builder::{Name, Named, Role};
-use elucid_core::graph::{Conv, Linear, NONE, Node, NodeId, Op, PANEL, TensorId};
+use elucid_core::graph::{Activation, Conv, Linear, NONE, Node, NodeId, Op, PANEL, TensorId};
 use elucid_core::model::{
     BLOB_ALIGN, Blob, Dtype, Header, Meta, NodeRecord, Preprocess, RECORD, TextRef, seal,
 };
@@ -91,7 +91,11 @@ impl Graph {
             weight: 0,
             scale: NONE,
             shift: NONE,
-            relu,
+            act: if relu {
+                Activation::Relu
+            } else {
+                Activation::Identity
+            },
         };
         conv.weight = self.tensor(conv.stored());
         self.push(Op::Conv(conv), [input, NONE])

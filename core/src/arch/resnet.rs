@@ -9,7 +9,7 @@
 
 use crate::builder::{Builder, Name, Role};
 use crate::error::Error;
-use crate::graph::{Conv, Linear, NONE, NodeId, Op, Pool, Skip, Subsample, TensorId};
+use crate::graph::{Activation, Conv, Linear, NONE, NodeId, Op, Pool, Skip, Subsample, TensorId};
 
 /// Most stages a network may have.
 pub const MAX_STAGES: usize = 8;
@@ -351,7 +351,11 @@ impl Convolution {
             weight,
             scale,
             shift,
-            relu,
+            act: if relu {
+                Activation::Relu
+            } else {
+                Activation::Identity
+            },
         };
         b.push(name, Op::Conv(conv), [x, NONE])
     }

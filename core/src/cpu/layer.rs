@@ -91,7 +91,18 @@ impl Layer<'_> {
                 dead: subsample::relevance(&s, shapes, r, accumulate, out),
                 ..Sinks::default()
             },
-            Op::Add { .. } | Op::Input => return Err(self.unsupported()),
+            Op::Add { .. }
+            | Op::Input
+            | Op::Tokens(_)
+            | Op::Positions(_)
+            | Op::Norm(_)
+            | Op::Attention(_)
+            | Op::Slice(_)
+            | Op::Fuse
+            | Op::MatMul
+            | Op::MinMax
+            | Op::MulMap
+            | Op::Affine(_) => return Err(self.unsupported()),
         })
     }
 
@@ -131,7 +142,18 @@ impl Layer<'_> {
                     ..Sinks::default()
                 });
             }
-            Op::Add { .. } | Op::Input => return Err(self.unsupported()),
+            Op::Add { .. }
+            | Op::Input
+            | Op::Tokens(_)
+            | Op::Positions(_)
+            | Op::Norm(_)
+            | Op::Attention(_)
+            | Op::Slice(_)
+            | Op::Fuse
+            | Op::MatMul
+            | Op::MinMax
+            | Op::MulMap
+            | Op::Affine(_) => return Err(self.unsupported()),
         }
         Ok(Sinks::default())
     }
@@ -144,12 +166,7 @@ impl Layer<'_> {
         let op = self.model.node(self.step.node).op;
         let scale = match op {
             Op::Conv(c) => self.model.vector(c.scale),
-            Op::Input
-            | Op::Linear(_)
-            | Op::Add { .. }
-            | Op::MaxPool(_)
-            | Op::AvgPool
-            | Op::Subsample(_) => None,
+            _ => None,
         };
         let (gate, scale) = if self.step.act == Act::Weigh {
             (Gate::Weigh, None)

@@ -1,11 +1,12 @@
 //! The CPU backend: one exhaustive match over the op list for each direction.
 
 mod layer;
+mod transformer;
 
 use crate::audit::Entry;
 use crate::backend::{Backend, Tally};
 use crate::error::{Buffer, Error};
-use crate::graph::{NONE, Node, Op};
+use crate::graph::{Activation, NONE, Node, Op};
 use crate::math;
 use crate::model::Model;
 use crate::op::conv::{self, Finish, Pass};
@@ -114,9 +115,10 @@ impl<'a> Cpu<'a> {
         match node.op {
             Op::Conv(c) => {
                 let w = weight(c.weight);
-                let (skip, relu) = match self.model.node(step.fused).op {
-                    Op::Add { relu, .. } if step.fused != NONE => (true, relu),
-                    _ => (false, c.relu),
+                let (skip, act) = match self.model.node(step.fused).op {
+                    Op::Add { relu: true, .. } if step.fused != NONE => (true, Activation::Relu),
+                    Op::Add { .. } if step.fused != NONE => (true, Activation::Identity),
+                    _ => (false, c.act),
                 };
                 let (cx, o) = self.operands(step)?;
                 let skip = skip.then_some(o.b);
@@ -124,7 +126,7 @@ impl<'a> Cpu<'a> {
                     scale: model.vector(c.scale),
                     shift: model.vector(c.shift),
                     skip,
-                    relu,
+                    act,
                 };
                 conv::forward(&cx, &c, shapes, o.a, w, finish, (o.out, o.scratch));
             }
@@ -155,6 +157,16 @@ impl<'a> Cpu<'a> {
                     subsample::forward(&s, shapes, x, y);
                 }
             }
+            Op::Tokens(_)
+            | Op::Positions(_)
+            | Op::Norm(_)
+            | Op::Attention(_)
+            | Op::Slice(_)
+            | Op::Fuse
+            | Op::MatMul
+            | Op::MinMax
+            | Op::MulMap
+            | Op::Affine(_) => self.transformer(node, step)?,
             Op::Input => {}
         }
         Ok(())
@@ -163,11 +175,8 @@ impl<'a> Cpu<'a> {
     /// A step with relevance, map by map.
     fn relevance(&mut self, step: &Step, audit: &mut [Entry]) -> Result<(), Error> {
         let (maps, targets, images) = (self.images * self.targets, self.targets, self.images);
-        let weights = self.weights(match self.model.node(step.node).op {
-            Op::Conv(c) => c.weight,
-            Op::Linear(l) => l.weight,
-            Op::Input | Op::Add { .. } | Op::MaxPool(_) | Op::AvgPool | Op::Subsample(_) => NONE,
-        });
+        let layer = self.model.node(step.node).op.layer();
+        let weights = self.weights(layer.map_or(NONE, |c| c.weight));
         let (model, composite) = (self.model, self.composite);
         let (cx, o) = self.operands(step)?;
         let audited = !audit.is_empty();

@@ -197,21 +197,38 @@ impl<'a> Model<'a> {
                     self.weights_len(l.weight) == Some(l.as_conv().stored())
                         && self.optional_vector(l.bias, l.co)
                 }
-                Op::Input | Op::Add { .. } | Op::MaxPool(_) | Op::AvgPool | Op::Subsample(_) => {
-                    true
+                Op::Tokens(t) => self.vector_fits(t.weight, u64::from(t.count) * u64::from(t.c)),
+                Op::Positions(p) => {
+                    self.vector_fits(p.grid, p.table() as u64)
+                        && (p.tokens == NONE
+                            || self.vector_fits(p.tokens, u64::from(p.count) * u64::from(p.c)))
                 }
+                Op::Norm(n) => {
+                    self.optional_vector(n.weight, n.c) && self.optional_vector(n.bias, n.c)
+                }
+                Op::Affine(f) => {
+                    self.vector_fits(f.scale, u64::from(f.c))
+                        && self.vector_fits(f.shift, u64::from(f.c))
+                }
+                Op::Input
+                | Op::Add { .. }
+                | Op::MaxPool(_)
+                | Op::AvgPool
+                | Op::Subsample(_)
+                | Op::Attention(_)
+                | Op::Slice(_)
+                | Op::Fuse
+                | Op::MatMul
+                | Op::MinMax
+                | Op::MulMap => true,
             };
             if !tensors_fit {
                 return Err(bad);
             }
             (segment, stage) = (node.segment, node.stage);
         }
-        let head = self
-            .header
-            .node_count
-            .checked_sub(1)
-            .map(|last| self.node(last).op);
-        let Some(Op::Linear(Linear { co, .. })) = head else {
+        let head = self.header.node_count.checked_sub(1);
+        let Some(co) = head.and_then(|head| self.classes_of(head)) else {
             return Err(Error::Record {
                 section: Section::Nodes,
                 index: u32::from(self.header.node_count),
@@ -226,6 +243,22 @@ impl<'a> Model<'a> {
         Ok(())
     }
 
+    /// Number of classes if this node gives logits: a fully connected layer, or the sum of two.
+    fn classes_of(&self, id: NodeId) -> Option<u32> {
+        let of = |id: NodeId| match self.node(id).op {
+            Op::Linear(Linear { co, .. }) => Some(co),
+            _ => None,
+        };
+        let node = self.node(id);
+        match node.op {
+            Op::Add { relu: false, .. } => {
+                let [a, b] = node.inputs.map(of);
+                (a == b).then_some(a)?
+            }
+            _ => of(id),
+        }
+    }
+
     fn weights_len(&self, id: TensorId) -> Option<usize> {
         (id < self.header.tensor_count)
             .then(|| self.weights(id))?
@@ -233,9 +266,12 @@ impl<'a> Model<'a> {
     }
 
     fn optional_vector(&self, id: TensorId, len: u32) -> bool {
-        id == NONE
-            || (id < self.header.tensor_count
-                && matches!(self.weights(id), Some(Weights::F32(v)) if v.len() == len as usize))
+        id == NONE || self.vector_fits(id, u64::from(len))
+    }
+
+    fn vector_fits(&self, id: TensorId, len: u64) -> bool {
+        id < self.header.tensor_count
+            && matches!(self.weights(id), Some(Weights::F32(v)) if v.len() as u64 == len)
     }
 
     fn text(&self, r: TextRef) -> Option<&'a str> {
@@ -352,10 +388,8 @@ impl<'a> Model<'a> {
     /// Number of classes.
     #[must_use]
     pub fn classes(&self) -> u32 {
-        match self.node(self.header.node_count.saturating_sub(1)).op {
-            Op::Linear(l) => l.co,
-            _ => 0,
-        }
+        let head = self.header.node_count.checked_sub(1);
+        head.and_then(|head| self.classes_of(head)).unwrap_or(0)
     }
 
     /// The name of class `index`; `None` where the file has no names or no such class.

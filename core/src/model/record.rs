@@ -3,7 +3,10 @@
 use byteorder::{ByteOrder, LittleEndian as Le};
 
 use crate::error::Error;
-use crate::graph::{Conv, Linear, Node, Op, Pool, Skip, Subsample};
+use crate::graph::{
+    Activation, Affine, Attention, Conv, Linear, Node, Norm, Op, Part, Pool, Positions, Skip,
+    Subsample, Tokens,
+};
 
 /// First bytes of every model file.
 pub const MAGIC: [u8; 8] = *b"ELUCID\r\n";
@@ -301,7 +304,7 @@ impl Blob {
 }
 
 /// A node record: the node and its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NodeRecord {
     /// The node.
     pub node: Node,
@@ -311,6 +314,18 @@ pub struct NodeRecord {
 
 const RELU: u8 = 1;
 const PROJECTION: u8 = 2;
+const GELU: u8 = 4;
+const QUICK_GELU: u8 = 8;
+
+/// The flag of an activation.
+const fn flag(act: Activation) -> u8 {
+    match act {
+        Activation::Identity => 0,
+        Activation::Relu => RELU,
+        Activation::Gelu => GELU,
+        Activation::QuickGelu => QUICK_GELU,
+    }
+}
 
 impl NodeRecord {
     /// Reads the record; `None` for an unknown operation.
@@ -318,6 +333,13 @@ impl NodeRecord {
     pub fn decode(b: &[u8]) -> Option<Self> {
         let b = b.get(..RECORD)?;
         let relu = b[1] & RELU != 0;
+        let act = match b[1] & (RELU | GELU | QUICK_GELU) {
+            0 => Activation::Identity,
+            RELU => Activation::Relu,
+            GELU => Activation::Gelu,
+            QUICK_GELU => Activation::QuickGelu,
+            _ => return None,
+        };
         let skip = if b[1] & PROJECTION != 0 {
             Skip::Projection
         } else {
@@ -342,7 +364,7 @@ impl NodeRecord {
                 weight,
                 scale,
                 shift,
-                relu,
+                act,
             }),
             2 => Op::Linear(Linear {
                 ci,
@@ -361,6 +383,37 @@ impl NodeRecord {
                 stride,
                 before: kh,
                 after: kw,
+            }),
+            7 => Op::Tokens(Tokens {
+                count: co,
+                c: ci,
+                weight,
+            }),
+            8 => Op::Positions(Positions {
+                c: ci,
+                count: co,
+                rows: kh,
+                cols: kw,
+                tokens: scale,
+                grid: weight,
+                larger: stride != 0,
+            }),
+            9 => Op::Norm(Norm {
+                c: ci,
+                eps: Le::read_f32(&b[32..]),
+                weight: scale,
+                bias: shift,
+            }),
+            10 => Op::Attention(Attention { c: co, heads: kh }),
+            11 => Op::Slice(if kh == 0 { Part::Tokens } else { Part::Grid }),
+            12 => Op::Fuse,
+            13 => Op::MatMul,
+            14 => Op::MinMax,
+            15 => Op::MulMap,
+            16 => Op::Affine(Affine {
+                c: ci,
+                scale,
+                shift,
             }),
             _ => return None,
         };
@@ -389,7 +442,7 @@ impl NodeRecord {
             Op::Input => b[0] = 0,
             Op::Conv(c) => {
                 b[0] = 1;
-                b[1] = u8::from(c.relu) * RELU;
+                b[1] = flag(c.act);
                 Le::write_u16_into(&[c.weight, c.scale, c.shift], &mut b[8..14]);
                 Le::write_u32_into(&[c.ci, c.co], &mut b[16..24]);
                 Le::write_u16_into(&[c.kh, c.kw, c.stride, c.pad], &mut b[24..32]);
@@ -411,6 +464,41 @@ impl NodeRecord {
             Op::Subsample(s) => {
                 b[0] = 6;
                 Le::write_u16_into(&[s.before, s.after, s.stride, 0], &mut b[24..32]);
+            }
+            Op::Tokens(t) => {
+                b[0] = 7;
+                Le::write_u16(&mut b[8..], t.weight);
+                Le::write_u32_into(&[t.c, t.count], &mut b[16..24]);
+            }
+            Op::Positions(p) => {
+                b[0] = 8;
+                Le::write_u16_into(&[p.grid, p.tokens], &mut b[8..12]);
+                Le::write_u32_into(&[p.c, p.count], &mut b[16..24]);
+                Le::write_u16_into(&[p.rows, p.cols, u16::from(p.larger), 0], &mut b[24..32]);
+            }
+            Op::Norm(n) => {
+                b[0] = 9;
+                Le::write_u16_into(&[0, n.weight, n.bias], &mut b[8..14]);
+                Le::write_u32(&mut b[16..], n.c);
+                Le::write_f32(&mut b[32..], n.eps);
+            }
+            Op::Attention(a) => {
+                b[0] = 10;
+                Le::write_u32_into(&[0, a.c], &mut b[16..24]);
+                Le::write_u16(&mut b[24..], a.heads);
+            }
+            Op::Slice(part) => {
+                b[0] = 11;
+                Le::write_u16(&mut b[24..], u16::from(part == Part::Grid));
+            }
+            Op::Fuse => b[0] = 12,
+            Op::MatMul => b[0] = 13,
+            Op::MinMax => b[0] = 14,
+            Op::MulMap => b[0] = 15,
+            Op::Affine(f) => {
+                b[0] = 16;
+                Le::write_u16_into(&[0, f.scale, f.shift], &mut b[8..14]);
+                Le::write_u32(&mut b[16..], f.c);
             }
         }
         self.name.encode(&mut b[40..48]);

@@ -1,7 +1,7 @@
 //! What is done to a derivative element by element before a layer passes it on: ReLU masks, BatchNorm's scale, and the
 //! factors of LRP without splitting.
 
-use crate::graph::Op;
+use crate::graph::{Activation, Op};
 use crate::op::{Context, part};
 use crate::par::{Grid, Tile, tiles};
 use crate::rule::Chain;
@@ -32,10 +32,21 @@ impl Gate {
     #[must_use]
     pub const fn of(chain: Chain, op: &Op) -> Self {
         let (relu, divided) = match op {
-            Op::Conv(c) => (c.relu, true),
+            Op::Conv(c) => (matches!(c.act, Activation::Relu), true),
             Op::Add { relu, .. } => (*relu, false),
             Op::Linear(_) | Op::MaxPool(_) | Op::AvgPool => (false, true),
-            Op::Input | Op::Subsample(_) => (false, false),
+            Op::Input
+            | Op::Subsample(_)
+            | Op::Tokens(_)
+            | Op::Positions(_)
+            | Op::Norm(_)
+            | Op::Attention(_)
+            | Op::Slice(_)
+            | Op::Fuse
+            | Op::MatMul
+            | Op::MinMax
+            | Op::MulMap
+            | Op::Affine(_) => (false, false),
         };
         match (chain, relu) {
             (Chain::Gradient, true) => Gate::Mask,

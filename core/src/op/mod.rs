@@ -4,13 +4,17 @@
 //! graphs; a [`Context`] brings the instruction set and the threads.
 
 pub mod add;
+pub mod attention;
 pub mod conv;
 pub mod gate;
 pub mod half;
 pub mod head;
 pub mod linear;
+pub mod map;
+pub mod norm;
 pub mod pool;
 pub mod subsample;
+pub mod token;
 
 mod gather;
 mod panel;

@@ -1,7 +1,7 @@
 //! What is kept on the way forward and what is computed again on the way back.
 
 use crate::error::Error;
-use crate::graph::{NONE, Node, NodeId, Op};
+use crate::graph::{Activation, NONE, Node, NodeId, Op};
 use crate::model::Model;
 use crate::op::gate::Gate;
 use crate::plan::{Memory, Options, Slot};
@@ -98,6 +98,17 @@ fn reads(model: &Model<'_>, options: &Options, node: &Node, slot: &Slot) -> (boo
                 Op::MaxPool(_) | Op::AvgPool => true,
                 Op::Add { .. } => share(options, &node.op).is_some_and(Share::reads),
                 Op::Input | Op::Subsample(_) => false,
+                // Relevance doesn't pass here: the schedule says so.
+                Op::Tokens(_)
+                | Op::Positions(_)
+                | Op::Norm(_)
+                | Op::Attention(_)
+                | Op::Slice(_)
+                | Op::Fuse
+                | Op::MatMul
+                | Op::MinMax
+                | Op::MulMap
+                | Op::Affine(_) => false,
             };
             (inputs, false)
         }
@@ -117,7 +128,19 @@ fn weighs(options: &Options, op: &Op) -> bool {
     duplicated
         && match op {
             Op::Conv(_) | Op::Linear(_) | Op::MaxPool(_) | Op::AvgPool => true,
-            Op::Input | Op::Add { .. } | Op::Subsample(_) => false,
+            Op::Input
+            | Op::Add { .. }
+            | Op::Subsample(_)
+            | Op::Tokens(_)
+            | Op::Positions(_)
+            | Op::Norm(_)
+            | Op::Attention(_)
+            | Op::Slice(_)
+            | Op::Fuse
+            | Op::MatMul
+            | Op::MinMax
+            | Op::MulMap
+            | Op::Affine(_) => false,
         }
 }
 
@@ -166,7 +189,7 @@ pub fn mark(model: &Model<'_>, options: &Options, slots: &mut [Slot]) {
         };
         let branch = model.node(residual);
         // One step reads the branch's input and the skip branch: they must be two values.
-        let plain = matches!(branch.op, Op::Conv(c) if !c.relu)
+        let plain = matches!(branch.op, Op::Conv(c) if c.act == Activation::Identity)
             && branch.segment == node.segment
             && skip != residual
             && usize::from(residual) != end

@@ -1,7 +1,7 @@
 //! Emits the steps of a [`Chain`]: what flows through all weights and whole into both branches of a sum.
 
 use crate::error::Error;
-use crate::graph::{NONE, NodeId, Op};
+use crate::graph::{Activation, NONE, NodeId, Op};
 use crate::op::gate::Gate;
 use crate::op::{conv, linear};
 use crate::plan::Act;
@@ -27,9 +27,16 @@ impl Scheduler<'_, '_> {
         self.weigh(id)?;
         let gate = Gate::of(chain, &node.op);
         let scaled = match node.op {
+            Op::Conv(c) if !c.explainable() => {
+                return Err(Error::Unsupported {
+                    node: u32::from(id),
+                });
+            }
             // What a ReLU cut off is no denominator.
             Op::Conv(c)
-                if c.relu && matches!(gate, Gate::Divide { .. }) && !self.slot(id).weighed =>
+                if c.act == Activation::Relu
+                    && matches!(gate, Gate::Divide { .. })
+                    && !self.slot(id).weighed =>
             {
                 return Err(Error::Unsupported {
                     node: u32::from(id),
@@ -41,7 +48,17 @@ impl Scheduler<'_, '_> {
             | Op::Add { .. }
             | Op::MaxPool(_)
             | Op::AvgPool
-            | Op::Subsample(_) => false,
+            | Op::Subsample(_)
+            | Op::Tokens(_)
+            | Op::Positions(_)
+            | Op::Norm(_)
+            | Op::Attention(_)
+            | Op::Slice(_)
+            | Op::Fuse
+            | Op::MatMul
+            | Op::MinMax
+            | Op::MulMap
+            | Op::Affine(_) => false,
         };
         if gate != Gate::Open || scaled {
             let mut step = self.step(Act::Gate, id);
@@ -59,6 +76,20 @@ impl Scheduler<'_, '_> {
             Op::MaxPool(_) => (0, true),
             Op::AvgPool | Op::Subsample(_) | Op::Input => (0, false),
             Op::Add { .. } => return self.both(id, [skip, source]),
+            Op::Tokens(_)
+            | Op::Positions(_)
+            | Op::Norm(_)
+            | Op::Attention(_)
+            | Op::Slice(_)
+            | Op::Fuse
+            | Op::MatMul
+            | Op::MinMax
+            | Op::MulMap
+            | Op::Affine(_) => {
+                return Err(Error::Unsupported {
+                    node: u32::from(id),
+                });
+            }
         };
         let mut step = self.step(Act::Relevance, id);
         if reads {

@@ -3,10 +3,11 @@
 use crate::error::{Buffer, Error};
 use crate::graph::{NONE, Node, NodeId, Op};
 use crate::model::Model;
-use crate::op::{conv, linear};
+use crate::op::{attention, conv, linear, map};
 use crate::plan::checkpoint::{Kept, input_shape, reads_image, share};
 use crate::plan::{Act, Content, End, Options, Region, Slot, Step, Value};
 use crate::rule::{Composite, Rule, Rules, Share};
+use crate::shape::Shape;
 
 /// What was emitted.
 pub struct Marks {
@@ -217,11 +218,7 @@ impl Scheduler<'_, '_> {
 
     /// Zeros for the widest layer, for as long as the schedule lives.
     fn zero(&mut self) -> Result<u16, Error> {
-        let zeros = |op: Op| match op {
-            Op::Conv(c) => conv::zeros(&c),
-            Op::Linear(l) => conv::zeros(&l.as_conv()),
-            Op::Input | Op::Add { .. } | Op::MaxPool(_) | Op::AvgPool | Op::Subsample(_) => 0,
-        };
+        let zeros = |op: Op| op.layer().map_or(0, |c| conv::zeros(&c));
         let most = (0..self.model.node_count())
             .map(|id| zeros(self.model.node(id).op))
             .max()
@@ -232,10 +229,13 @@ impl Scheduler<'_, '_> {
     }
 
     pub(super) fn step(&self, act: Act, node: NodeId) -> Step {
-        let shapes = [
+        let mut shapes = [
             input_shape(self.model, self.slots, node),
             self.slots[usize::from(node)].shape,
         ];
+        if matches!(self.model.node(node).op, Op::Conv(c) if c.pointwise()) {
+            shapes = shapes.map(Shape::flat);
+        }
         Step {
             act,
             node,
@@ -263,7 +263,24 @@ impl Scheduler<'_, '_> {
         let scratch = match op {
             Op::Conv(c) => conv::forward_scratch(&c, step.shapes[0]),
             Op::Linear(l) => linear::forward_scratch(&l),
-            Op::Input | Op::Add { .. } | Op::MaxPool(_) | Op::AvgPool | Op::Subsample(_) => 0,
+            Op::Attention(a) => {
+                let threads = self.options.threads.max(1);
+                attention::forward_scratch(&a, step.shapes[0].pixels(), threads)
+            }
+            Op::MatMul => map::matmul_scratch(step.shapes[0], step.shapes[1]),
+            Op::Input
+            | Op::Add { .. }
+            | Op::MaxPool(_)
+            | Op::AvgPool
+            | Op::Subsample(_)
+            | Op::Tokens(_)
+            | Op::Positions(_)
+            | Op::Norm(_)
+            | Op::Slice(_)
+            | Op::Fuse
+            | Op::MinMax
+            | Op::MulMap
+            | Op::Affine(_) => 0,
         };
         for (region, source) in step.ins.iter_mut().zip(sources) {
             if source != NONE {
@@ -412,7 +429,11 @@ impl Scheduler<'_, '_> {
         let threads = self.options.threads.max(1);
         let image = reads_image(self.model, source) && rules.first.is_none();
         let targets = self.options.targets;
+        let unsupported = Error::Unsupported {
+            node: u32::from(id),
+        };
         let scratch = match node.op {
+            Op::Conv(c) if !c.explainable() => return Err(unsupported),
             Op::Conv(c) if image => conv::ones::scratch(&c, output, threads),
             Op::Conv(c) => match rules.of_conv(reads_image(self.model, source)) {
                 Rule::ZPlus { .. } => conv::relevance_scratch(&c, input, output, threads, targets),
@@ -423,12 +444,20 @@ impl Scheduler<'_, '_> {
                 Rule::Folded(_) => linear::folded_scratch(&l, threads),
             },
             Op::Input | Op::Add { .. } | Op::MaxPool(_) | Op::AvgPool | Op::Subsample(_) => 0,
+            Op::Tokens(_)
+            | Op::Positions(_)
+            | Op::Norm(_)
+            | Op::Attention(_)
+            | Op::Slice(_)
+            | Op::Fuse
+            | Op::MatMul
+            | Op::MinMax
+            | Op::MulMap
+            | Op::Affine(_) => return Err(unsupported),
         };
         if let Some(share) = share(self.options, &node.op) {
             if self.slot(source).relevance != NONE || source == skip {
-                return Err(Error::Unsupported {
-                    node: u32::from(id),
-                });
+                return Err(unsupported);
             }
             self.slot(source).relevance = self.slot(id).relevance;
             if share == Share::Residual {

@@ -4,11 +4,12 @@
 //! compiler multiplies by one lane of the loaded input (`fmla v.4s, v.4s, v.s[0]`), so a broadcast costs no instruction.
 
 use core::arch::aarch64::{
-    float32x4_t, uint16x8_t, vadd_f32, vaddq_f32, vandq_u32, vceqzq_f32, vcgtq_f32, vdivq_f32,
-    vdupq_n_f32, vfmaq_f32, vget_high_f32, vget_lane_f32, vget_low_f32, vld1q_f32, vld1q_u16,
-    vmaxnmq_f32, vmaxq_f32, vminq_f32, vminvq_u32, vmulq_f32, vorrq_u32, vreinterpretq_f32_f64,
-    vreinterpretq_f32_u32, vreinterpretq_f64_f32, vreinterpretq_u32_f32, vst1q_f32, vst1q_u16,
-    vtrn1q_f32, vtrn1q_f64, vtrn2q_f32, vtrn2q_f64,
+    float32x4_t, uint16x8_t, vadd_f32, vaddq_f32, vaddq_s32, vandq_u32, vbslq_f32, vceqzq_f32,
+    vcgtq_f32, vcvtnq_s32_f32, vdivq_f32, vdupq_n_f32, vdupq_n_s32, vfmaq_f32, vget_high_f32,
+    vget_lane_f32, vget_low_f32, vld1q_f32, vld1q_u16, vmaxnmq_f32, vmaxq_f32, vminq_f32,
+    vminvq_u32, vmulq_f32, vorrq_u32, vreinterpretq_f32_f64, vreinterpretq_f32_s32,
+    vreinterpretq_f32_u32, vreinterpretq_f64_f32, vreinterpretq_u32_f32, vshlq_n_s32, vst1q_f32,
+    vst1q_u16, vtrn1q_f32, vtrn1q_f64, vtrn2q_f32, vtrn2q_f64,
 };
 use core::arch::asm;
 
@@ -150,6 +151,22 @@ impl Lanes for Neon {
     fn div(self, a: Four, b: Four) -> Four {
         // SAFETY: the target includes NEON.
         each(|i| unsafe { vdivq_f32(a[i], b[i]) })
+    }
+
+    #[inline(always)]
+    fn max(self, a: Four, b: Four) -> Four {
+        // SAFETY: the target includes NEON. Where `a` is no number, no comparison holds and `b` is chosen.
+        each(|i| unsafe { vbslq_f32(vcgtq_f32(a[i], b[i]), a[i], b[i]) })
+    }
+
+    #[inline(always)]
+    fn pow2(self, n: Four) -> Four {
+        // SAFETY: the target includes NEON.
+        each(|i| unsafe {
+            let n = vmaxq_f32(n[i], vdupq_n_f32(-127.0));
+            let exponent = vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127));
+            vreinterpretq_f32_s32(vshlq_n_s32::<23>(exponent))
+        })
     }
 
     #[inline(always)]

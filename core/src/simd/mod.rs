@@ -10,6 +10,7 @@ mod aarch64;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod function;
 mod portable;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use half::f16;
 use crate::graph::PANEL;
 use crate::view::Weight;
 
+pub use function::{exp, gelu, quick_gelu};
 pub use portable::Portable;
 
 /// The largest finite half.
@@ -52,6 +54,10 @@ pub trait Lanes: Copy + Send + Sync {
     fn mul(self, a: Self::Row, b: Self::Row) -> Self::Row;
     /// `a / b`
     fn div(self, a: Self::Row, b: Self::Row) -> Self::Row;
+    /// The larger in each lane; `b` where one is NaN.
+    fn max(self, a: Self::Row, b: Self::Row) -> Self::Row;
+    /// `2^n` for whole numbers n of at most 127; 0 below -126.
+    fn pow2(self, n: Self::Row) -> Self::Row;
     /// `max(a, 0)`
     fn relu(self, a: Self::Row) -> Self::Row;
     /// `z > least ? r / z : 0` in each lane, and whether any lane with `r != 0` gave 0.

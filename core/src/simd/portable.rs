@@ -74,6 +74,16 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    fn max(self, a: Self::Row, b: Self::Row) -> Self::Row {
+        each(|i| if a[i] > b[i] { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
+    fn pow2(self, n: Self::Row) -> Self::Row {
+        n.map(|n| f32::from_bits(((n.clamp(-127.0, 127.0) as i32 + 127) as u32) << 23))
+    }
+
+    #[inline(always)]
     fn relu(self, a: Self::Row) -> Self::Row {
         each(|i| if a[i] > 0.0 { a[i] } else { 0.0 })
     }

@@ -41,7 +41,7 @@ pub struct Subject<'a> {
 impl Subject<'_> {
     fn send(&self, python: &mut Python) -> Result<()> {
         let threads = self.threads.pool().threads();
-        let network = Network::new(self.model, self.shape, threads);
+        let network = Network::new(self.model, self.shape, threads)?;
         let planes: Vec<f32> = (0..3)
             .flat_map(|c| self.image.iter().skip(c).step_by(3).copied())
             .collect();

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use elucid_core::arch::resnet::StrideOn;
+use elucid_core::graph::Activation;
 
-use crate::architecture::{self, Wanted, describe};
+use crate::architecture::{self, Network, Wanted};
 use crate::checkpoint::Checkpoint;
 use crate::import::{Options, import};
 use crate::{atomic, preprocess};
@@ -32,10 +33,26 @@ pub struct Arguments {
     /// Where bottleneck blocks have their stride: 3x3 as in torchvision, 1x1 (the first) as in Keras
     #[arg(long, value_enum, default_value_t = Stride::Spatial)]
     stride_on: Stride,
+    /// Attention heads of a transformer; 64 channels each if left out
+    #[arg(long, value_name = "N")]
+    heads: Option<u16>,
+    /// Attention heads of the adapter; 4, or 6 for a width of 240
+    #[arg(long, value_name = "N")]
+    adapter_heads: Option<u16>,
+    /// Layers of the encoder that the adapter reads, 0 being the input of its first block; 0,3,6,9 for 12 blocks
+    #[arg(long, value_name = "LAYER,..", value_delimiter = ',')]
+    lattice: Option<Vec<u16>>,
+    /// Activation in a transformer's blocks; quick-gelu (OpenAI's) for CLIP, gelu for others. CLIPs that open_clip trained
+    /// have gelu unless their name says quickgelu
+    #[arg(long, value_enum)]
+    activation: Option<Mlp>,
+    /// Resize position embeddings as DINO does, for images of another size than it was trained with
+    #[arg(long)]
+    dino_positions: bool,
     /// eps of the BatchNorms
     #[arg(long, default_value_t = 1e-5, value_name = "EPS")]
     bn_eps: f64,
-    /// How a picture becomes an input: imagenet, clip, caffe-bgr, unit, cifar, or a .toml file; by default imagenet for
+    /// How a picture becomes an input: imagenet, clip, vit, caffe-bgr, unit, cifar, or a .toml file; by default imagenet for
     /// a large stem, cifar for a 3x3 stem
     #[arg(long, value_name = "NAME|FILE.toml")]
     preprocess: Option<String>,
@@ -57,6 +74,13 @@ enum Stride {
     First,
 }
 
+/// The activation in a transformer's blocks.
+#[derive(Clone, Copy, ValueEnum)]
+enum Mlp {
+    Gelu,
+    QuickGelu,
+}
+
 pub fn run(arguments: &Arguments) -> Result<()> {
     if !(arguments.bn_eps >= 0.0 && arguments.bn_eps < 1.0) {
         bail!(
@@ -71,6 +95,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             Stride::Spatial => StrideOn::Spatial,
             Stride::First => StrideOn::First,
         },
+        heads: arguments.heads,
+        adapter_heads: arguments.adapter_heads,
+        lattice: arguments.lattice.clone(),
+        act: arguments.activation.map(|act| match act {
+            Mlp::Gelu => Activation::Gelu,
+            Mlp::QuickGelu => Activation::QuickGelu,
+        }),
+        dino: arguments.dino_positions,
     };
     let name = arguments.weights.display();
     let net = architecture::infer(&checkpoint, &wanted).with_context(|| name.to_string())?;
@@ -104,7 +136,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let bytes = import(&checkpoint, &net, &options).with_context(|| name.to_string())?;
     atomic::write(&arguments.output, |file| Ok(file.write_all(&bytes)?))?;
-    say!("{}: {}", arguments.output.display(), describe(&net));
+    say!("{}: {}", arguments.output.display(), net.describe());
     say!(
         "{} tensors, {} bytes",
         checkpoint.tensors.len(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use elucid_core::Model;
-use elucid_core::graph::{NONE, Op};
+use elucid_core::graph::NONE;
 use elucid_core::model::{ChannelOrder, Filter, Fit};
 use elucid_core::view::Weights;
 
@@ -95,17 +95,15 @@ fn list_nodes(model: &Model<'_>) -> Result<()> {
             .filter(|&&i| i != NONE)
             .map(u16::to_string)
             .collect();
-        let weights = match node.op {
-            Op::Conv(c) => describe_weights(model, c.weight),
-            Op::Linear(l) => describe_weights(model, l.weight),
-            Op::Input | Op::Add { .. } | Op::MaxPool(_) | Op::AvgPool | Op::Subsample(_) => {
-                String::new()
-            }
-        };
+        let layer = node.op.layer();
+        let weights = layer.map_or_else(String::new, |c| describe_weights(model, c.weight));
         // A convolution that ends in an addition has the addition's output.
         let step = plan.steps().iter().find(|s| s.node == id || s.fused == id);
         let shape = step.map_or(model.input_shape(), |s| s.shapes[1]);
-        let shape = format!("{} x {} x {}", shape.h, shape.w, shape.c);
+        let shape = match shape.tokens {
+            0 => format!("{} x {} x {}", shape.h, shape.w, shape.c),
+            n => format!("({n} + {} x {}) x {}", shape.h, shape.w, shape.c),
+        };
         let (name, kind) = (model.node_name(id), node.op.kind());
         say!(
             "{id:>4}  {name:<24} {kind:<10} {:<10} {weights:>14} {shape:>16}",

@@ -4,9 +4,10 @@
 //! the nodes, little-endian f32, convolutions as `[co, ci, kh, kw]`, each followed by its scale and shift if it has them,
 //! linear layers as `[co, ci]`, each followed by its bias. f16 weights are widened, which is exact.
 
-use std::io::{Result, Write};
+use std::io::{self, Write};
 
-use elucid_core::graph::{Conv, NONE, Op, PANEL, TensorId};
+use anyhow::{Result, bail};
+use elucid_core::graph::{Activation, Conv, NONE, Op, PANEL, TensorId};
 use elucid_core::view::{Weight, Weights};
 use elucid_core::{Model, Shape};
 use serde::Serialize;
@@ -62,9 +63,11 @@ enum Layer {
     },
 }
 
-impl From<Op> for Layer {
-    fn from(op: Op) -> Self {
-        match op {
+impl TryFrom<Op> for Layer {
+    type Error = anyhow::Error;
+
+    fn try_from(op: Op) -> Result<Self> {
+        Ok(match op {
             Op::Input => Layer::Input,
             Op::Conv(c) => Layer::Conv {
                 ci: c.ci,
@@ -74,7 +77,7 @@ impl From<Op> for Layer {
                 pad: c.pad,
                 scale: c.scale != NONE,
                 shift: c.shift != NONE,
-                relu: c.relu,
+                relu: c.act == Activation::Relu,
             },
             Op::Linear(l) => Layer::Linear {
                 ci: l.ci,
@@ -93,49 +96,54 @@ impl From<Op> for Layer {
                 before: s.before,
                 after: s.after,
             },
-        }
+            Op::Tokens(_)
+            | Op::Positions(_)
+            | Op::Norm(_)
+            | Op::Attention(_)
+            | Op::Slice(_)
+            | Op::Fuse
+            | Op::MatMul
+            | Op::MinMax
+            | Op::MulMap
+            | Op::Affine(_) => bail!("transformers can't be compared yet; leave --against out"),
+        })
     }
 }
 
 impl Network {
     /// Describes `model`.
-    #[must_use]
-    pub fn new(model: &Model<'_>, image: Shape, threads: usize) -> Self {
+    ///
+    /// # Errors
+    /// For a transformer: the other programs are told about convolutional networks only.
+    pub fn new(model: &Model<'_>, image: Shape, threads: usize) -> Result<Self> {
         let node = |id| {
             let node = model.node(id);
-            Node {
+            Ok(Node {
                 inputs: node.inputs[..node.op.arity()].to_vec(),
                 segment: node.segment,
-                op: node.op.into(),
-            }
+                op: node.op.try_into()?,
+            })
         };
-        Self {
+        Ok(Self {
             image: [image.h, image.w],
             threads,
-            nodes: (0..model.node_count()).map(node).collect(),
-        }
+            nodes: (0..model.node_count()).map(node).collect::<Result<_>>()?,
+        })
     }
 
     /// Writes the description on a line, then the weights of `model`.
     ///
     /// # Errors
     /// Those of the writer.
-    pub fn write(&self, model: &Model<'_>, mut to: impl Write) -> Result<()> {
+    pub fn write(&self, model: &Model<'_>, mut to: impl Write) -> io::Result<()> {
         serde_json::to_writer(&mut to, self)?;
         to.write_all(b"\n")?;
         let vector = |to: &mut dyn Write, id| floats(to, model.vector(id).unwrap_or_default());
         for id in 0..model.node_count() {
-            match model.node(id).op {
-                Op::Conv(c) => {
-                    floats(&mut to, &weights(model, &c, c.weight))?;
-                    vector(&mut to, c.scale)?;
-                    vector(&mut to, c.shift)?;
-                }
-                Op::Linear(l) => {
-                    floats(&mut to, &weights(model, &l.as_conv(), l.weight))?;
-                    vector(&mut to, l.bias)?;
-                }
-                Op::Input | Op::Add { .. } | Op::MaxPool(_) | Op::AvgPool | Op::Subsample(_) => {}
+            if let Some(c) = model.node(id).op.layer() {
+                floats(&mut to, &weights(model, &c, c.weight))?;
+                vector(&mut to, c.scale)?;
+                vector(&mut to, c.shift)?;
             }
         }
         to.flush()
@@ -146,7 +154,7 @@ impl Network {
 ///
 /// # Errors
 /// Those of the writer.
-pub fn floats(mut to: impl Write, values: &[f32]) -> Result<()> {
+pub fn floats(mut to: impl Write, values: &[f32]) -> io::Result<()> {
     let mut bytes = Vec::with_capacity(4 << 12);
     for values in values.chunks(1 << 12) {
         bytes.clear();
@@ -197,7 +205,7 @@ mod tests {
             weight: 0,
             scale: NONE,
             shift: NONE,
-            relu: false,
+            act: Activation::Identity,
         };
         let weights: Vec<f32> = (0..19 * 5 * 6).map(|i| i as f32).collect();
         let mut panels = vec![0.0; conv.stored()];
@@ -209,7 +217,7 @@ mod tests {
     fn a_description_is_one_line_and_all_weights_follow() {
         let bytes = ModelBytes::open(None).unwrap();
         let model = bytes.parse().unwrap();
-        let network = Network::new(&model, Shape::new(64, 96, 3), 2);
+        let network = Network::new(&model, Shape::new(64, 96, 3), 2).unwrap();
         let mut written = Vec::new();
         network.write(&model, &mut written).unwrap();
         let end = written.iter().position(|&b| b == b'\n').unwrap();

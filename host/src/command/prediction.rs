@@ -296,11 +296,9 @@ fn weight_bytes(model: &Model<'_>, plan: &Plan<'_>, step: &Step) -> u64 {
         Some(Weights::F16(w)) if id != NONE => 2 * w.len() as u64,
         _ => 0,
     };
-    let (weights, vectors) = match model.node(step.node).op {
-        Op::Conv(c) => (stored(c.weight), stored(c.scale) + stored(c.shift)),
-        Op::Linear(l) => (stored(l.weight), stored(l.bias)),
-        Op::Input | Op::Add { .. } | Op::MaxPool(_) | Op::AvgPool | Op::Subsample(_) => (0, 0),
-    };
+    let op = model.node(step.node).op;
+    let weights = op.layer().map_or(0, |c| stored(c.weight));
+    let vectors: u64 = op.vectors().map(stored).iter().sum();
     let options = plan.options();
     let (images, maps) = (options.images as u64, options.maps() as u64);
     let shared = match options.composite {

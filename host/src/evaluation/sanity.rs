@@ -3,7 +3,7 @@
 
 use anyhow::{Result, anyhow};
 use elucid_core::Model;
-use elucid_core::graph::{Conv, Op, PANEL};
+use elucid_core::graph::{Conv, PANEL};
 use elucid_core::model::seal;
 use elucid_core::view::Weights;
 
@@ -42,16 +42,8 @@ impl Randomised {
                 if node.stage != stage {
                     continue;
                 }
-                let layer = match node.op {
-                    Op::Conv(conv) => conv,
-                    Op::Linear(linear) => linear.as_conv(),
-                    Op::Input
-                    | Op::Add { .. }
-                    | Op::MaxPool(_)
-                    | Op::AvgPool
-                    | Op::Subsample(_) => {
-                        continue;
-                    }
+                let Some(layer) = node.op.layer() else {
+                    continue;
                 };
                 shuffle(bytes, model, &layer, &mut random, &mut changed)?;
             }

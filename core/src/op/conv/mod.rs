@@ -1,6 +1,6 @@
 //! Convolution, `[h, w, ci] -> [h', w', co]`: an indirect GEMM over gathered rows, forward and z+ relevance.
 //!
-//! Forward: `y = relu?(conv(x, w) * scale + shift + skip)`. Relevance: `z = conv(a, w+)`, `s = R / (z + eps)`,
+//! Forward: `y = act(conv(x, w) * scale + shift + skip)`. Relevance: `z = conv(a, w+)`, `s = R / (z + eps)`,
 //! `R_in = a * conv_transposed(s, w+)`; scale and shift (BatchNorm) and the ReLU pass relevance unchanged. There is no
 //! second copy of the weights: `w+` is taken as they are loaded. Derivatives take the same transposed product with all
 //! weights ([`gradient`]); their scale is applied before ([`crate::op::gate`]).
@@ -18,14 +18,14 @@ mod quotient;
 mod tests;
 mod transposed;
 
-use crate::graph::{Conv, PANEL};
+use crate::graph::{Activation, Conv, PANEL};
 use crate::op::gather::padded;
 use crate::op::panel::Epilogue;
 use crate::op::{Context, Sinks, part};
 use crate::par::Tile;
 use crate::rule::Dead;
 use crate::shape::Shape;
-use crate::simd::Lanes;
+use crate::simd::{Lanes, gelu, quick_gelu};
 use crate::view::Weights;
 use product::product;
 use quotient::{Denominator, Quotient, divide, settle};
@@ -88,11 +88,11 @@ pub struct Finish<'a> {
     pub shift: Option<&'a [f32]>,
     /// The skip branch, `[h', w', co]`.
     pub skip: Option<&'a [f32]>,
-    /// Whether a ReLU ends it.
-    pub relu: bool,
+    /// What ends it.
+    pub act: Activation,
 }
 
-/// `y = relu?(conv(x, w) * scale + shift + skip)` for every image of a batch: operands hold one image after the other.
+/// `y = act(conv(x, w) * scale + shift + skip)` for every image of a batch: operands hold one image after the other.
 pub fn forward(
     cx: &Context<'_>,
     c: &Conv,
@@ -247,9 +247,12 @@ impl Epilogue for Forward<'_> {
                 l.load_some(part(skip, pixel * self.co + channel, out.len())),
             );
         }
-        if self.finish.relu {
-            y = l.relu(y);
-        }
+        y = match self.finish.act {
+            Activation::Identity => y,
+            Activation::Relu => l.relu(y),
+            Activation::Gelu => gelu(l, y),
+            Activation::QuickGelu => quick_gelu(l, y),
+        };
         l.store_some(y, out);
     }
 }

@@ -6,7 +6,7 @@ use std::vec;
 use std::vec::Vec;
 
 use super::*;
-use crate::graph::NONE;
+use crate::graph::{Activation, NONE};
 use crate::op::pack;
 use crate::par::Serial;
 use crate::simd::Isa;
@@ -28,7 +28,7 @@ pub(super) fn conv(ci: u32, co: u32, kernel: u16, stride: u16, pad: u16) -> Conv
         weight: 0,
         scale: NONE,
         shift: NONE,
-        relu: false,
+        act: Activation::Identity,
     }
 }
 
@@ -290,7 +290,7 @@ fn odd_shapes_agree_with_a_naive_convolution() {
                 scale: Some(&scale),
                 shift: Some(&shift),
                 skip: Some(&skip),
-                relu: true,
+                act: Activation::Relu,
             };
             close(&case.forward(&a, finish), &want, 2e-6);
             close(&case.forward(&a, Finish::default()), &bare, 2e-6);

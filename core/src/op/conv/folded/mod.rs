@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::graph::{Conv, PANEL};
+use crate::graph::{Activation, Conv, PANEL};
 use crate::op::Context;
 use crate::par::{Grid, Tile, tiles};
 use crate::rule::{Folded, Kind};
@@ -316,7 +316,7 @@ impl Layer<'_> {
             scale: None,
             shift: Some(&self.bias[..self.c.co as usize]),
             skip: Some(before),
-            relu: false,
+            act: Activation::Identity,
         };
         let w = Weights::F32(self.weights);
         forward(

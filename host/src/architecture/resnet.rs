@@ -1,24 +1,16 @@
-//! Which network a checkpoint holds: its names and shapes tell.
+//! Residual networks with torchvision's names, and CIFAR networks.
 
 use anyhow::{Result, anyhow, bail};
+use elucid_core::Error;
 use elucid_core::arch::resnet::{Block, Head, MAX_STAGES, Resnet, Shortcut, Stage, StrideOn};
+use elucid_core::builder::Builder;
+use elucid_core::model::Preprocess;
 
+use super::{NAMES, Network, Wanted};
 use crate::checkpoint::Checkpoint;
+use crate::preprocess;
 
-/// Names that `--arch` takes, for help and errors.
-pub const NAMES: &str = "auto, resnet18, resnet34, resnet50, resnet101, resnet152, cifar-resnet; \
-                         append +pool or -pool to say whether a max pool follows the stem";
-
-/// What the user says about the network.
-#[derive(Clone, Debug)]
-pub struct Wanted {
-    /// Name of the architecture, see [`NAMES`].
-    pub name: String,
-    /// Where bottlenecks have their stride.
-    pub stride_on: StrideOn,
-}
-
-/// The network in a checkpoint.
+/// The residual network in a checkpoint.
 ///
 /// # Errors
 /// One line if the names aren't a ResNet's or contradict `wanted`.
@@ -148,29 +140,54 @@ fn inspect(checkpoint: &Checkpoint, pool: Option<bool>) -> Result<Resnet> {
     })
 }
 
-/// One line about a network: `ResNet, bottleneck blocks [3, 4, 6, 3], stem 7x7/2 of 64 channels, max pool, ...`.
-#[must_use]
-pub fn describe(net: &Resnet) -> String {
-    let blocks: Vec<u32> = net.stages().map(|s| s.blocks).collect();
-    let widths: Vec<u32> = net.stages().map(|s| s.out).collect();
-    let block = match net.block {
-        Block::Basic => "basic",
-        Block::Bottleneck => "bottleneck",
-    };
-    let stride = match (net.block, net.stride_on) {
-        (Block::Bottleneck, StrideOn::First) => ", stride in the first 1x1",
-        _ => "",
-    };
-    let shortcut = match net.shortcut {
-        Shortcut::Projection => "projection",
-        Shortcut::Pad => "parameter-free",
-    };
-    format!(
-        "ResNet, {block} blocks {blocks:?} of widths {widths:?}, stem {k}x{k}/{} of {} channels{}{stride}, {shortcut} shortcuts, {} classes",
-        net.stem_stride,
-        net.stem_width,
-        if net.pool { " with max pool" } else { "" },
-        net.classes,
-        k = net.stem_kernel,
-    )
+impl Network for Resnet {
+    fn capacity(&self) -> (usize, usize) {
+        Resnet::capacity(self)
+    }
+
+    fn build(&self, builder: &mut Builder<'_>) -> Result<(), Error> {
+        Resnet::build(self, builder)
+    }
+
+    fn classes(&self) -> u32 {
+        self.classes
+    }
+
+    fn preprocess(&self) -> Preprocess {
+        if self.stem_kernel > 3 {
+            preprocess::IMAGENET
+        } else {
+            preprocess::CIFAR
+        }
+    }
+
+    fn ends_block(&self, norm: &str) -> bool {
+        norm.ends_with("bn3") || norm.ends_with("bn2") && self.block == Block::Basic
+    }
+
+    /// `ResNet, bottleneck blocks [3, 4, 6, 3], stem 7x7/2 of 64 channels, max pool, ...`.
+    fn describe(&self) -> String {
+        let blocks: Vec<u32> = self.stages().map(|s| s.blocks).collect();
+        let widths: Vec<u32> = self.stages().map(|s| s.out).collect();
+        let block = match self.block {
+            Block::Basic => "basic",
+            Block::Bottleneck => "bottleneck",
+        };
+        let stride = match (self.block, self.stride_on) {
+            (Block::Bottleneck, StrideOn::First) => ", stride in the first 1x1",
+            _ => "",
+        };
+        let shortcut = match self.shortcut {
+            Shortcut::Projection => "projection",
+            Shortcut::Pad => "parameter-free",
+        };
+        format!(
+            "ResNet, {block} blocks {blocks:?} of widths {widths:?}, stem {k}x{k}/{} of {} channels{}{stride}, {shortcut} shortcuts, {} classes",
+            self.stem_stride,
+            self.stem_width,
+            if self.pool { " with max pool" } else { "" },
+            self.classes,
+            k = self.stem_kernel,
+        )
+    }
 }
