@@ -1,9 +1,12 @@
 //! A network that is asked what it sees, any number of images at a time, and explained.
 
 use anyhow::Result;
+use elucid_core::arch::ala::PERCEPTION;
 use elucid_core::cpu::Cpu;
 use elucid_core::explain::Explainer;
+use elucid_core::graph::NodeId;
 use elucid_core::op::head::probability;
+use elucid_core::plan::End;
 use elucid_core::simd::Isa;
 use elucid_core::{Model, Shape};
 
@@ -84,13 +87,55 @@ impl<'m> Classifier<'m> {
         Ok(&self.logits)
     }
 
+    /// Logits of one image, and the output of a node, channels last, with its shape.
+    ///
+    /// # Errors
+    /// Those of [`Classifier::logits`], or if there is no such node.
+    pub fn activation(&mut self, image: &[f32], node: NodeId) -> Result<(&[f32], Vec<f32>, Shape)> {
+        let method = Method {
+            end: End::Node(node),
+            ..Method::new(None)
+        };
+        let named = |e| explain_error(self.model, e);
+        self.logits.resize(self.model.classes() as usize, 0.0);
+        let mut explainer = self.inference.open(self.shape, method)?;
+        explainer.forward(image).map_err(named)?;
+        explainer.logits(&mut self.logits).map_err(named)?;
+        let plan = explainer.plan();
+        let (shape, mut values) = (
+            plan.end_shape(),
+            vec![0.0; plan.end_activation().len as usize],
+        );
+        explainer.end_activation(&mut values).map_err(named)?;
+        Ok((&self.logits, values, shape))
+    }
+
+    /// The logits that maps are judged by, `[n, classes]`: those of the perception branch, where there is an adapter.
+    fn scores(&mut self, images: &[f32]) -> Result<&[f32]> {
+        let Some(branch) = self.model.find(PERCEPTION) else {
+            return self.logits(images);
+        };
+        let method = Method {
+            images: images.len() / self.shape.elements(),
+            end: End::Node(branch),
+            ..Method::new(None)
+        };
+        let named = |e| explain_error(self.model, e);
+        let mut explainer = self.inference.open(self.shape, method)?;
+        explainer.forward(images).map_err(named)?;
+        let scores = explainer.plan().end_activation().len as usize;
+        self.logits.resize(scores, 0.0);
+        explainer.end_activation(&mut self.logits).map_err(named)?;
+        Ok(&self.logits)
+    }
+
     /// Softmax probabilities of one class for images `[n, h, w, 3]`, written to `[n]`.
     ///
     /// # Errors
     /// Those of [`Classifier::logits`].
     pub fn probabilities(&mut self, images: &[f32], class: u32, to: &mut [f64]) -> Result<()> {
         let classes = self.model.classes() as usize;
-        let logits = self.logits(images)?;
+        let logits = self.scores(images)?;
         for (to, logits) in to.iter_mut().zip(logits.chunks_exact(classes)) {
             *to = f64::from(probability(logits, class as usize));
         }

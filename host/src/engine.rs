@@ -152,6 +152,13 @@ pub fn explain_error(model: &Model<'_>, error: Error) -> anyhow::Error {
         } => anyhow!(
             "the arena would need {need} elements, but {have} can be addressed; take fewer images or classes at a time, or smaller images"
         ),
+        Error::Unsupported { node } => {
+            let id = u16::try_from(node).unwrap_or(u16::MAX);
+            let (name, kind) = (model.node_name(id), model.node(id).op.kind());
+            anyhow!(
+                "relevance and gradients can't pass layer {name} ({kind}); choose a method that doesn't need them: --method ala for a model with an adapter, attention, rollout or rise for a transformer"
+            )
+        }
         other => anyhow!("{other}"),
     }
 }

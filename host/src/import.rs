@@ -55,7 +55,7 @@ impl Blueprint {
         layers.find(|c| usize::from(c.weight) == weight)
     }
 
-    /// Name of the convolution whose BatchNorm shift this tensor is.
+    /// The convolution whose BatchNorm shift this tensor is, if one comes before that BatchNorm.
     fn normalised(&self, shift: usize) -> Option<&Named> {
         self.nodes
             .iter()
@@ -202,8 +202,9 @@ impl Reader<'_> {
                 self.wrong.truncate(noted);
                 let (scale, mut shift) = norm?;
                 // A bias of the convolution goes through the BatchNorm; LRP leaves it out of z either way.
-                let bias = format!("{}.bias", blueprint.normalised(index)?.name);
-                if self.checkpoint.tensors.contains_key(&bias) {
+                let layer = blueprint.normalised(index);
+                let bias = layer.map(|layer| format!("{}.bias", layer.name));
+                if let Some(bias) = bias.filter(|b| self.checkpoint.tensors.contains_key(b)) {
                     let bias = self.take(bias, &dims[..1])?;
                     shift
                         .iter_mut()

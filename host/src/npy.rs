@@ -208,13 +208,21 @@ pub fn write_map(path: impl AsRef<Path>, map: &[f32], height: usize, width: usiz
         "a map of {height} x {width} cannot hold {} values",
         map.len()
     );
+    write(path, map, &[height as u64, width as u64])
+}
+
+/// Writes values of any shape, row-major, as a little-endian f32 array.
+///
+/// # Errors
+/// [`crate::atomic::write`] failed, or the values don't fill the shape.
+pub fn write(path: impl AsRef<Path>, values: &[f32], shape: &[u64]) -> Result<()> {
     crate::atomic::write(path, |out: &mut dyn Write| {
         let mut array = npyz::WriteOptions::new()
             .dtype(DType::Plain("<f4".parse()?))
-            .shape(&[height as u64, width as u64])
+            .shape(shape)
             .writer(out)
             .begin_nd()?;
-        array.extend(map.iter().copied())?;
+        array.extend(values.iter().copied())?;
         array.finish()?;
         Ok(())
     })

@@ -17,6 +17,12 @@ use crate::graph::{
     Activation, Affine, Conv, Linear, NONE, NodeId, Op, Part, Pool, Positions, Skip, Tokens,
 };
 
+/// Name of the node that is the explanation: the map, `[h, w, 1]` of 0 to 1.
+pub const MAP: &str = "attention_map";
+/// Name of the node whose logits are explained and scored: the perception branch's. The network's own, which classify best,
+/// are the sum of both branches'.
+pub const PERCEPTION: &str = "logits_perception_branch";
+
 /// Most layers a lattice may read.
 pub const MAX_LATTICE: usize = 16;
 
@@ -372,7 +378,7 @@ impl Ala {
             ci = co;
         }
         let linear = linear(b, "head.linear4", ci, self.classes)?;
-        b.push(named("logits_perception_branch"), linear, [x, NONE])
+        b.push(named(PERCEPTION), linear, [x, NONE])
     }
 }
 
@@ -386,7 +392,7 @@ fn reduce(b: &mut Builder<'_>, mask: NodeId, queries: u32) -> Result<NodeId, Err
         ..row_wise(queries, 1)
     };
     let x = b.push(named("reduced"), Op::Conv(conv), [mask, NONE])?;
-    b.push(named("attention_map"), Op::MinMax, [x, NONE])
+    b.push(named(MAP), Op::MinMax, [x, NONE])
 }
 
 /// A square convolution with a bias, BatchNorm and ReLU.

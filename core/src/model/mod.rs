@@ -347,6 +347,12 @@ impl<'a> Model<'a> {
             .unwrap_or_default()
     }
 
+    /// The node of this name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<NodeId> {
+        (0..self.header.node_count).find(|&id| self.node_name(id) == name)
+    }
+
     /// The blob of tensor `id`, without a copy.
     #[must_use]
     pub fn weights(&self, id: TensorId) -> Option<Weights<'a>> {

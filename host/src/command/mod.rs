@@ -6,6 +6,7 @@ mod doctor;
 mod eval;
 mod explain;
 mod explanation;
+mod features;
 mod import;
 mod inspect;
 mod layers;
@@ -49,6 +50,8 @@ enum Command {
     Import(import::Arguments),
     /// Show what a model file holds
     Inspect(inspect::Arguments),
+    /// Write what a layer of the network gives for a photo as .npy
+    Features(features::Arguments),
     /// Show the schedule, the memory map and the work of an explanation
     Plan(plan::Arguments),
     /// Judge maps on a data set: insertion and deletion, overlap with masks, conservation, sanity checks
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
     let outcome = match command {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
+        Command::Features(arguments) => features::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),

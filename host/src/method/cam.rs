@@ -102,8 +102,14 @@ impl Features {
     }
 }
 
-/// The node that the global average pool reads.
+/// The convolution of the perception branch whose activations the adapter's paper takes.
+const PERCEPTION: &str = "perception_branch.conv2";
+
+/// The node that the global average pool reads; of a network with an adapter the perception branch's last convolution.
 fn last_block(model: &Model<'_>) -> Result<NodeId> {
+    if let Some(node) = model.find(PERCEPTION) {
+        return Ok(node);
+    }
     let nodes = (0..model.node_count()).map(|id| model.node(id));
     let pool = nodes
         .into_iter()

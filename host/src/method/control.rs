@@ -53,6 +53,26 @@ impl Attribution for Edge {
     }
 }
 
+/// Ones in a box of half the area in the middle of the image: where photographers put things.
+#[derive(Clone, Copy, Debug)]
+pub struct Centre;
+
+impl Attribution for Centre {
+    fn map(&mut self, network: &mut Classifier<'_>, _: &Subject<'_>) -> Result<Vec<f32>> {
+        let size = network.size();
+        let side = std::f64::consts::FRAC_1_SQRT_2;
+        let inside = |at: usize, size: usize| {
+            let from_middle = (at as f64 + 0.5) / size as f64 - 0.5;
+            from_middle.abs() < side / 2.0
+        };
+        let [h, w] = size;
+        let cell = |y, x| f32::from(u8::from(inside(y, h) && inside(x, w)));
+        Ok((0..h)
+            .flat_map(|y| (0..w).map(move |x| cell(y, x)))
+            .collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use elucid_core::Shape;
@@ -60,6 +80,24 @@ mod tests {
     use super::*;
     use crate::engine::Threads;
     use crate::model_file::ModelBytes;
+
+    #[test]
+    fn the_box_has_half_the_area() {
+        let bytes = ModelBytes::open(None).unwrap();
+        let model = bytes.parse().unwrap();
+        let threads = Threads::new(1).unwrap();
+        let mut network = Classifier::new(&model, Shape::new(100, 60, 3), &threads);
+        let subject = Subject {
+            image: &[],
+            id: "a.png",
+            class: 0,
+            seed: 0,
+        };
+        let map = Centre.map(&mut network, &subject).unwrap();
+        let share = map.iter().sum::<f32>() / 6000.0;
+        assert!((share - 0.5).abs() < 0.02, "{share}");
+        assert_eq!((map[0], map[50 * 60 + 30]), (0.0, 1.0));
+    }
 
     #[test]
     fn edges_are_where_brightness_changes() {

@@ -3,6 +3,7 @@
 //! A method is asked for by name, with options after colons: `lrp`, `lrp:paper:half`, `gradcam:q8`. [`Spec`] reads such a
 //! name, [`Spec::make`] makes the method.
 
+mod attention;
 mod cam;
 mod control;
 mod given;
@@ -13,8 +14,9 @@ mod spec;
 
 use anyhow::Result;
 
+pub use attention::{Adapter, RawAttention, Rollout};
 pub use cam::{GradCam, ScoreCam, ScoreVariant};
-pub use control::{Constant, Edge, Noise};
+pub use control::{Centre, Constant, Edge, Noise};
 pub use given::Given;
 pub use gradient::{Channels, Derivative, Flow};
 pub use lrp::Lrp;

@@ -8,8 +8,8 @@ use elucid_core::heat::quantize;
 use elucid_core::rule::Split;
 
 use super::{
-    Attribution, Channels, Constant, Derivative, Edge, Flow, Given, GradCam, Lrp, Noise, Rise,
-    ScoreCam, ScoreVariant, Subject,
+    Adapter, Attribution, Centre, Channels, Constant, Derivative, Edge, Flow, Given, GradCam, Lrp,
+    Noise, RawAttention, Rise, Rollout, ScoreCam, ScoreVariant, Subject,
 };
 use crate::classifier::Classifier;
 use crate::engine::PRESETS;
@@ -20,6 +20,9 @@ Methods:
   lrp         LRP with relevance splitting; options: a preset (exact, paper, or zennit's epsilon-plus, alpha2-beta1,
               both also with -flat, and epsilon-gamma-box) and, for exact and paper, a split (ratio, half, projection-ratio,
               projection-half), as in lrp:paper:half
+  ala         the map of the model's Attention Lattice Adapter, the same for every class
+  attention, rollout
+              what the class token of a vision transformer attends to: in the last block, and through all of them
   gradcam     Grad-CAM at the end of the last block
   scorecam    Score-CAM there; scorecam:softmax as pytorch-grad-cam has it
   rise[:N]    RISE with N random masks (5000) of 9 x 9 cells, 61.7 % of them shown; rise:2000:g8:p0.5 for other numbers
@@ -28,8 +31,9 @@ Methods:
               gradient, Input x Gradient, guided backpropagation, deconvolution, mean of N noisy gradients (50)
   lrp-eps     LRP-epsilon as captum has it: without splitting, relevance is duplicated at every block
               (ig to lrp-eps: channels are summed; :abs sums absolute values, :first takes the first channel)
-  random, constant, edge
-              controls that know nothing of the network: noise, the same everywhere, Sobel's edges
+  random, constant, edge, centre
+              controls that know nothing of the network: noise, the same everywhere, Sobel's edges, a box of half the
+              area in the middle
 Any of them with :qN has its map rounded down to N levels (Heat Quantization), as in gradcam:q8";
 
 /// The share of RISE's cells that the ECCV 2024 paper's code shows: how many of normally distributed numbers lie below 0.3.
@@ -46,6 +50,9 @@ pub struct Spec {
 #[derive(Clone, Debug, PartialEq)]
 enum Kind {
     Lrp(Lrp),
+    Adapter,
+    Attention,
+    Rollout,
     GradCam,
     ScoreCam(ScoreVariant),
     Rise {
@@ -58,6 +65,7 @@ enum Kind {
     Noise,
     Constant,
     Edge,
+    Centre,
 }
 
 impl Spec {
@@ -110,7 +118,16 @@ impl Spec {
     /// Whether it knows nothing of the network.
     #[must_use]
     pub fn control(&self) -> bool {
-        matches!(self.kind, Kind::Noise | Kind::Constant | Kind::Edge)
+        matches!(
+            self.kind,
+            Kind::Noise | Kind::Constant | Kind::Edge | Kind::Centre
+        )
+    }
+
+    /// Whether it is the adapter's own map.
+    #[must_use]
+    pub fn adapter(&self) -> bool {
+        self.kind == Kind::Adapter
     }
 
     /// Its rules, if it is LRP.
@@ -125,7 +142,11 @@ impl Spec {
             | Kind::Given(_)
             | Kind::Noise
             | Kind::Constant
-            | Kind::Edge => None,
+            | Kind::Edge
+            | Kind::Centre
+            | Kind::Adapter
+            | Kind::Attention
+            | Kind::Rollout => None,
         }
     }
 
@@ -141,7 +162,11 @@ impl Spec {
             | Kind::Derivative(..)
             | Kind::Noise
             | Kind::Constant
-            | Kind::Edge => None,
+            | Kind::Edge
+            | Kind::Centre
+            | Kind::Adapter
+            | Kind::Attention
+            | Kind::Rollout => None,
         }
     }
 
@@ -183,6 +208,10 @@ impl Spec {
             Kind::Noise => Box::new(Noise),
             Kind::Constant => Box::new(Constant),
             Kind::Edge => Box::new(Edge),
+            Kind::Centre => Box::new(Centre),
+            Kind::Adapter => Box::new(Adapter),
+            Kind::Attention => Box::new(RawAttention),
+            Kind::Rollout => Box::new(Rollout),
         };
         match self.levels {
             Some(levels) => Box::new(Quantized { method, levels }),
@@ -232,10 +261,14 @@ impl FromStr for Spec {
             "random" => Kind::Noise,
             "constant" => Kind::Constant,
             "edge" => Kind::Edge,
+            "centre" => Kind::Centre,
+            "ala" => Kind::Adapter,
+            "attention" => Kind::Attention,
+            "rollout" => Kind::Rollout,
             _ => {
                 return Err(format!(
-                    "there is no method {name}; choose lrp, gradcam, scorecam, rise, ig, gradient, inputxgrad, gbp, deconv, \
-                     smoothgrad, lrp-eps, random, constant or edge (`elucid eval insdel --help` says what they are)"
+                    "there is no method {name}; choose lrp, ala, attention, rollout, gradcam, scorecam, rise, ig, gradient, inputxgrad, gbp, deconv, \
+                     smoothgrad, lrp-eps, random, constant, edge or centre (`elucid eval insdel --help` says what they are)"
                 ));
             }
         };
@@ -310,9 +343,15 @@ impl Kind {
                     ) => return None,
                 }
             }
-            Kind::GradCam | Kind::Given(_) | Kind::Noise | Kind::Constant | Kind::Edge => {
-                return None;
-            }
+            Kind::GradCam
+            | Kind::Adapter
+            | Kind::Attention
+            | Kind::Rollout
+            | Kind::Given(_)
+            | Kind::Noise
+            | Kind::Constant
+            | Kind::Edge
+            | Kind::Centre => return None,
         }
         Some(())
     }

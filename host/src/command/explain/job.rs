@@ -19,7 +19,8 @@ use crate::command::explanation::{Explanation, Line, Sinks, short};
 use crate::command::line;
 use crate::command::outputs::{DEMO_NAME, DEMO_PHOTO, Input, Output};
 use crate::engine::{Engine, Method, PRESETS, Threads, explain_error, ledger_entries};
-use crate::method::{Attribution, Lrp, Subject};
+use crate::method::{Adapter, Attribution, Lrp, Spec, Subject};
+use crate::metric::resize::bilinear;
 use crate::photo::Photo;
 use crate::picture::{ColorMap, Figure, render};
 use crate::{atomic, npy};
@@ -37,6 +38,8 @@ struct Ready {
 /// What all pictures have in common.
 pub struct Job<'j> {
     pub arguments: &'j Arguments,
+    /// How.
+    pub spec: &'j Spec,
     pub model: &'j Model<'j>,
     pub targets: Vec<Target>,
     pub init: Init,
@@ -68,7 +71,7 @@ impl Job<'_> {
         let kernels = self.arguments.kernels.choice();
         let mut way = match &self.rules {
             Some(_) => Way::Rules(Engine::new(self.model, threads).with_kernels(kernels)),
-            None => Way::Other(self.arguments.method.make(BATCH), None),
+            None => Way::Other(self.spec.make(BATCH), None),
         };
         let mut failed = 0;
         for (input, outputs) in jobs {
@@ -197,7 +200,15 @@ impl Job<'_> {
     ) -> Result<Vec<Explanation>> {
         let wrong = |e| explain_error(self.model, e);
         let start = Instant::now();
-        let logits = network.logits(&ready.values)?.to_vec();
+        // The adapter's map comes with the logits.
+        let (logits, mut known) = if self.spec.adapter() && self.targets.len() == 1 {
+            let node = Adapter::node(self.model)?;
+            let (logits, map, shape) = network.activation(&ready.values, node)?;
+            let (logits, from) = (logits.to_vec(), [shape.h as usize, shape.w as usize]);
+            (logits, Some(bilinear(&map, from, network.size())))
+        } else {
+            (network.logits(&ready.values)?.to_vec(), None)
+        };
         let forward = start.elapsed();
         let seeds: Result<Vec<Seed>, Error> = self
             .targets
@@ -214,7 +225,10 @@ impl Job<'_> {
                 class: seed.target,
                 seed: 0,
             };
-            let map = method.map(network, &subject)?;
+            let map = match known.take() {
+                Some(map) => map,
+                None => method.map(network, &subject)?,
+            };
             if map.iter().any(|v| !v.is_finite()) {
                 return Err(wrong(Error::NotFinite));
             }
@@ -286,7 +300,7 @@ impl Job<'_> {
             classes_explained: self.targets.len(),
             arena_bytes: 0,
             backend: self.arguments.backend.clone(),
-            method: self.arguments.method.name().to_owned(),
+            method: self.spec.name().to_owned(),
             preset: self.rules.map(|lrp| PRESETS[lrp.preset].0.to_owned()),
             split: self.rules.map(|lrp| lrp.split_name().to_owned()),
             picture: path(&output.picture),

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
+use elucid_core::arch::ala;
 use elucid_core::rule::{Init, Split};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -38,9 +39,10 @@ pub struct Arguments {
     /// Make no picture
     #[arg(long, conflicts_with = "output")]
     no_picture: bool,
-    /// Method: lrp with the rules below, or another one to compare with (see the end of this help)
-    #[arg(long, default_value = "lrp", value_name = "METHOD")]
-    method: Spec,
+    /// Method: lrp with the rules below, ala for the map of a model's adapter, or another one to compare with (see the end
+    /// of this help); lrp if left out, and ala for a model that has an adapter
+    #[arg(long, value_name = "METHOD")]
+    method: Option<Spec>,
     /// Class to explain: `pred` for the predicted one, a class name, an index, or `top5` for the five likeliest. Several
     /// share most of the work: their files are numbered
     #[arg(long, default_value = "pred", value_name = "pred|CLASS|INDEX|topN")]
@@ -74,11 +76,11 @@ pub struct Arguments {
 
 impl Arguments {
     /// The rules of the method, if it is LRP: those in its name, or those of the options.
-    fn rules_of_method(&self) -> Result<Option<Lrp>> {
+    fn rules_of_method(&self, method: &Spec) -> Result<Option<Lrp>> {
         let rules = &self.rules;
         let chosen = rules.preset != PRESETS[0].0 || rules.split != Split::ALL[0].1;
-        let name = self.method.name();
-        match self.method.lrp().filter(|_| !self.method.quantizes()) {
+        let name = method.name();
+        match method.lrp().filter(|_| !method.quantizes()) {
             Some(_) if name == "lrp" => Ok(Some(Lrp {
                 preset: PRESETS
                     .iter()
@@ -108,7 +110,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         targets.extend(find_targets(&model, wanted)?);
     }
     let init = named(&Init::ALL, &arguments.init)?;
-    let rules = arguments.rules_of_method()?;
+    let usual = if model.find(ala::MAP).is_some() {
+        "ala"
+    } else {
+        "lrp"
+    };
+    let spec = match &arguments.method {
+        Some(spec) => spec.clone(),
+        None => usual.parse().map_err(|e| anyhow!("{e}"))?,
+    };
+    let rules = arguments.rules_of_method(&spec)?;
     let mut method = Method {
         targets: targets.len(),
         ..arguments.rules.method(&model)?
@@ -152,6 +163,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let threads = Threads::new(arguments.threads)?;
     let job = Job {
         arguments,
+        spec: &spec,
         model: &model,
         targets,
         init,
