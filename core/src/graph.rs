@@ -372,6 +372,30 @@ impl Op {
         }
     }
 
+    /// Whether relevance can flow through it.
+    #[must_use]
+    pub const fn explainable(&self) -> bool {
+        match self {
+            Op::Conv(c) => c.explainable(),
+            Op::Input
+            | Op::Linear(_)
+            | Op::Add { .. }
+            | Op::MaxPool(_)
+            | Op::AvgPool
+            | Op::Subsample(_) => true,
+            Op::Tokens(_)
+            | Op::Positions(_)
+            | Op::Norm(_)
+            | Op::Attention(_)
+            | Op::Slice(_)
+            | Op::Fuse
+            | Op::MatMul
+            | Op::MinMax
+            | Op::MulMap
+            | Op::Affine(_) => false,
+        }
+    }
+
     /// A short name for listings.
     #[must_use]
     pub const fn kind(&self) -> &'static str {

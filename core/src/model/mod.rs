@@ -347,6 +347,12 @@ impl<'a> Model<'a> {
             .unwrap_or_default()
     }
 
+    /// Whether relevance can flow from the logits to the image.
+    #[must_use]
+    pub fn explainable(&self) -> bool {
+        (0..self.header.node_count).all(|id| self.node(id).op.explainable())
+    }
+
     /// The node of this name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<NodeId> {

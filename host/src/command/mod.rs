@@ -25,7 +25,8 @@ use std::process::ExitCode;
 use anyhow::{Result, anyhow, bail};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use elucid_core::plan::Memory;
+use elucid_core::arch::ala;
+use elucid_core::plan::{End, Memory};
 use elucid_core::rule::{Composite, Split};
 use elucid_core::simd::Isa;
 use elucid_core::{Model, Shape};
@@ -167,9 +168,13 @@ impl Rules {
         Ok(named(&preset, &self.preset)?(split, &model.preprocess()))
     }
 
+    /// What the rules ask for. Relevance can't flow through a transformer: there a forward pass is all, which leaves the
+    /// adapter's map, if there is one.
     fn method(&self, model: &Model<'_>) -> Result<Method> {
+        let composite = self.composite(model)?;
         Ok(Method {
-            composite: Some(self.composite(model)?),
+            composite: Some(composite).filter(|_| model.explainable()),
+            end: model.find(ala::MAP).map_or(End::Map, End::Node),
             memory: named(&Memory::ALL, &self.memory)?,
             half: self.checkpoints == Precision::F16,
             ..Method::new(None)
