@@ -6,6 +6,7 @@ use elucid_core::graph::{Activation, Conv, Linear, NONE, Node, NodeId, Op, PANEL
 use elucid_core::model::{
     BLOB_ALIGN, Blob, Dtype, Header, Meta, NodeRecord, Preprocess, RECORD, TextRef, seal,
 };
+use elucid_host::architecture::Network;
 use elucid_host::import::Blueprint;
 use elucid_host::model_file::{Contents, Stored};
 use elucid_host::preprocess;
@@ -138,14 +139,17 @@ impl Graph {
 
 /// The model file of a network whose weights are all 0 and share the same bytes: a ResNet-152 in 5 MB, good enough to be
 /// planned.
-pub fn hollow(net: &Resnet) -> Vec<u8> {
+pub fn hollow(net: &dyn Network) -> Vec<u8> {
     let blueprint = Blueprint::new(net).expect("the network is possible");
     let blob = |role: Role, [co, ci, kh, kw]: [u32; 4]| match role {
-        Role::ConvWeight | Role::LinearWeight => {
+        Role::ConvWeight | Role::LinearWeight | Role::TurnedWeight => {
             let panels = (co as usize).div_ceil(PANEL) * PANEL;
             (Dtype::F16, panels * (ci * kh * kw) as usize)
         }
-        Role::NormScale | Role::NormShift | Role::Bias => (Dtype::F32, co as usize),
+        Role::Table { .. } => (Dtype::F32, (co * ci) as usize),
+        Role::NormScale | Role::NormShift | Role::Bias | Role::Factors | Role::Summands => {
+            (Dtype::F32, co as usize)
+        }
     };
     let blobs: Vec<(Dtype, usize)> = blueprint
         .tensors

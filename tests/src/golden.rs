@@ -56,8 +56,8 @@ impl Import {
         let imported = (|| {
             let checkpoint = Checkpoint::open(weights)?;
             let wanted = Wanted {
-                name: "auto".to_owned(),
                 stride_on: self.stride_on,
+                ..Wanted::default()
             };
             let net = architecture::infer(&checkpoint, &wanted)?;
             let options = Options {

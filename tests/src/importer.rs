@@ -3,7 +3,6 @@
 use std::fmt::Display;
 use std::path::Path;
 
-use elucid_core::arch::resnet::StrideOn;
 use elucid_host::architecture::{self, Wanted};
 use elucid_host::checkpoint::Checkpoint;
 use elucid_host::import::{Options, import};
@@ -30,7 +29,7 @@ pub fn open(path: &Path) -> Result<Checkpoint, String> {
 pub fn import_as(checkpoint: &Checkpoint, arch: &str, classes: &[&str]) -> Result<Vec<u8>, String> {
     let wanted = Wanted {
         name: arch.to_owned(),
-        stride_on: StrideOn::Spatial,
+        ..Wanted::default()
     };
     let model = architecture::infer(checkpoint, &wanted).and_then(|net| {
         let options = Options {

@@ -11,7 +11,7 @@ use elucid_core::Model;
 use elucid_core::frame::{Frame, Pixels, Plane, prepare};
 use elucid_core::simd::Isa;
 use elucid_host::aligned::Aligned;
-use elucid_host::architecture::{Wanted, infer};
+use elucid_host::architecture::{Net, Wanted, infer};
 use elucid_host::checkpoint::Checkpoint;
 use elucid_tests::reference::{Preset, ResNet, Rules, Split};
 use elucid_tests::subject::Image;
@@ -51,11 +51,10 @@ fn the_golden_map_is_the_references() {
 
     // The weights it was made of, rounded as in the model.
     let checkpoint = Checkpoint::open(&file("flowers32.safetensors")).unwrap();
-    let wanted = Wanted {
-        name: "auto".to_owned(),
-        stride_on: elucid_core::arch::resnet::StrideOn::Spatial,
+    let wanted = Wanted::default();
+    let Net::Resnet(net) = infer(&checkpoint, &wanted).unwrap() else {
+        panic!("the firmware's model is a ResNet")
     };
-    let net = infer(&checkpoint, &wanted).unwrap();
     let mut weights = Tensors::default();
     for (name, tensor) in &checkpoint.tensors {
         let round = |v: &f32| match tensor.shape.len() {

@@ -1,9 +1,9 @@
 //! The importer: what doesn't fit a residual network, or the network that was asked for, is refused in one line that names
 //! it; what fits is stored as it is.
 
-use elucid_core::arch::resnet::{Resnet, StrideOn};
+use elucid_core::arch::resnet::Resnet;
 use elucid_core::model::Dtype;
-use elucid_host::architecture::{self, Wanted};
+use elucid_host::architecture::{self, Net, Wanted};
 use elucid_host::checkpoint::Checkpoint;
 use elucid_host::import::{Options, import};
 use elucid_host::{preprocess, synthetic};
@@ -217,11 +217,11 @@ fn networks_are_recognised_by_names_and_shapes() {
     ];
     for net in nets {
         let checkpoint = synthetic::checkpoint(&net, 3).unwrap();
-        let wanted = Wanted {
-            name: "auto".to_owned(),
-            stride_on: StrideOn::Spatial,
-        };
-        assert_eq!(architecture::infer(&checkpoint, &wanted).unwrap(), net);
+        let wanted = Wanted::default();
+        assert_eq!(
+            architecture::infer(&checkpoint, &wanted).unwrap(),
+            Net::Resnet(net)
+        );
     }
 }
 
@@ -230,10 +230,7 @@ fn models_hold_what_was_imported() {
     use elucid_host::model_file::ModelBytes;
     let checkpoint = open(&path("pth/twin.safetensors")).unwrap();
     for (half, kind) in [(false, Dtype::F32), (true, Dtype::F16)] {
-        let wanted = Wanted {
-            name: "auto".to_owned(),
-            stride_on: StrideOn::Spatial,
-        };
+        let wanted = Wanted::default();
         let net = architecture::infer(&checkpoint, &wanted).unwrap();
         let options = Options {
             bn_eps: 1e-5,

@@ -7,8 +7,11 @@ use elucid_core::error::{Error, Kind};
 use elucid_core::graph::NONE;
 use elucid_core::model::{Header, MAGIC, RECORD, TextRef, VERSION, seal};
 use elucid_host::aligned::Aligned;
+use elucid_host::architecture::{self, Wanted};
 use elucid_host::import::{Options, import};
 use elucid_host::{preprocess, synthetic};
+use elucid_tests::golden::path;
+use elucid_tests::importer::open;
 use elucid_tests::robustness::{cases, caught, exercise};
 use elucid_tests::suite::{basic, bottleneck, small};
 use proptest::collection::vec;
@@ -32,7 +35,23 @@ fn models() -> Vec<Vec<u8>> {
         };
         import(&synthetic::checkpoint(net, 1).unwrap(), net, &options).unwrap()
     };
-    nets.iter().map(model).collect()
+    let residual = nets.iter().map(model);
+    let transformers = ["vit", "ala"].map(|name| {
+        let wanted = Wanted {
+            heads: Some(if name == "vit" { 4 } else { 3 }),
+            ..Wanted::default()
+        };
+        let checkpoint = open(&path(name).join("weights.safetensors")).unwrap();
+        let net = architecture::infer(&checkpoint, &wanted).unwrap();
+        let options = Options {
+            bn_eps: 1e-5,
+            half: true,
+            preprocess: preprocess::find(None, &net).unwrap(),
+            classes: Vec::new(),
+        };
+        import(&checkpoint, &net, &options).unwrap()
+    });
+    residual.chain(transformers).collect()
 }
 
 /// [`exercise`] without panics; the error, if it wasn't a model.

@@ -148,3 +148,72 @@ pub fn fuse(
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use crate::graph::NONE;
+    use crate::par::Serial;
+    use crate::simd::Isa;
+    use std::vec;
+    use std::vec::Vec;
+
+    /// A 14 x 14 table of one channel, `sin(0.37 i)`, resized and added to zeros.
+    fn resized(h: u32, w: u32, larger: bool) -> Vec<f32> {
+        let table: Vec<f32> = (0..196)
+            .map(|i| libm::sin(f64::from(i) * 0.37) as f32)
+            .collect();
+        let p = Positions {
+            c: 1,
+            count: 0,
+            rows: 14,
+            cols: 14,
+            tokens: NONE,
+            grid: 0,
+            larger,
+        };
+        let cx = Context {
+            isa: Isa::detect(),
+            pool: &Serial,
+            zero: &[],
+            audit: false,
+        };
+        let shape = Shape::new(h, w, 1);
+        let (x, mut y) = (vec![0.0; shape.pixels()], vec![f32::NAN; shape.pixels()]);
+        positions(&cx, &p, shape, &x, (None, &table), &mut y);
+        y
+    }
+
+    #[test]
+    fn positions_are_resized_as_pytorch_does() {
+        // torch.nn.functional.interpolate(table, size=(24, 24), mode="bicubic", align_corners=False)
+        let got = resized(24, 24, false);
+        for (y, x, want) in [
+            (0, 0, 0.050_677_3),
+            (0, 23, -1.040_426_7),
+            (5, 7, -1.019_957_9),
+            (12, 12, 0.981_453_2),
+            (23, 1, -1.035_217_6),
+            (23, 23, 0.163_615_6),
+        ] {
+            let got = got[y * 24 + x];
+            assert!((got - want).abs() < 1e-5, "{y} {x}: {got} {want}");
+        }
+        // The same with scale_factor=(24.1 / 14, 20.1 / 14), as DINO calls it.
+        let got = resized(24, 20, true);
+        for (y, x, want) in [
+            (0, 0, 0.056_930_6),
+            (0, 19, -1.040_463),
+            (5, 7, -0.962_393_7),
+            (12, 12, 0.962_992_4),
+            (23, 1, -1.038_072_7),
+            (23, 19, 0.165_104_8),
+        ] {
+            let got = got[y * 20 + x];
+            assert!((got - want).abs() < 1e-5, "{y} {x}: {got} {want}");
+        }
+        assert_eq!(resized(14, 14, false)[15], libm::sin(15.0 * 0.37) as f32);
+    }
+}

@@ -55,3 +55,99 @@ pub fn quick_gelu<L: Lanes>(l: L, x: L::Row) -> L::Row {
     let below = l.div(e, l.add(e, l.splat(1.0)));
     l.mul_add(size, l.mul(below, l.splat(-1.0)), l.relu(x))
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use crate::graph::PANEL;
+    use crate::simd::{Isa, Task};
+    use std::vec::Vec;
+
+    type Row = [f32; PANEL];
+
+    /// One of the functions of sixteen values.
+    struct Call {
+        which: usize,
+        x: Row,
+    }
+
+    impl Task for Call {
+        type Output = Row;
+
+        #[inline(always)]
+        fn run<L: Lanes>(self, l: L) -> Row {
+            let x = l.load(&self.x);
+            let y = match self.which {
+                0 => exp(l, x),
+                1 => gelu(l, x),
+                _ => quick_gelu(l, x),
+            };
+            let mut out = [0.0; PANEL];
+            l.store(y, &mut out);
+            out
+        }
+    }
+
+    fn exact(which: usize, x: f64) -> f64 {
+        match which {
+            0 => libm::exp(x),
+            1 => 0.5 * x * libm::erfc(-x * core::f64::consts::FRAC_1_SQRT_2),
+            _ => x / (1.0 + libm::exp(-1.702 * x)),
+        }
+    }
+
+    #[test]
+    fn functions_are_those_of_libm() {
+        // To the last places for e^x, relative; to the size of the argument for the other two.
+        for (which, tolerance) in [(0, 3e-7), (1, 4e-7), (2, 4e-7)] {
+            for isa in Isa::available() {
+                for start in -1200..1200 {
+                    let x: Row = core::array::from_fn(|i| {
+                        let x = start as f32 * 0.07 + i as f32 * 0.004_1;
+                        if which == 0 { -x.abs() } else { x }
+                    });
+                    let got = isa.run(Call { which, x });
+                    for (x, got) in x.into_iter().zip(got) {
+                        let want = exact(which, x.into());
+                        let size = if which == 0 { want } else { f64::from(x).abs() };
+                        let error = (f64::from(got) - want).abs();
+                        let least = f64::from(f32::MIN_POSITIVE);
+                        assert!(
+                            error <= tolerance * size + least,
+                            "{} {which} {x}: {got} {want}",
+                            isa.name()
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn extremes_are_neither_lost_nor_made_up() {
+        let x: Row = core::array::from_fn(|i| {
+            [1e30, -1e30, 1e5, -1e5, f32::MAX, f32::MIN, 0.0, -0.0][i % 8]
+        });
+        for isa in Isa::available() {
+            let negative = x.map(|x| -x.abs());
+            let powers = isa.run(Call {
+                which: 0,
+                x: negative,
+            });
+            assert!(
+                powers
+                    .iter()
+                    .zip(x)
+                    .all(|(&p, x)| p == f32::from(u8::from(x == 0.0)))
+            );
+            for which in [1, 2] {
+                let got: Vec<f32> = isa.run(Call { which, x }).to_vec();
+                for (x, got) in x.into_iter().zip(got) {
+                    assert!(got == x.max(0.0), "{} {which} {x}: {got}", isa.name());
+                }
+            }
+        }
+    }
+}
