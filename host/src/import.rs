@@ -63,20 +63,20 @@ impl Blueprint {
     }
 }
 
-/// Whether shapes are the same but for dimensions of 1 at the ends: a 1x1 convolution is a fully connected layer of each
-/// row, and tokens have a dimension for the batch.
-fn agree(found: &[usize], wanted: &[u32]) -> bool {
-    let ones = |n: usize| n == 1;
-    let start = found.iter().take_while(|&&n| ones(n)).count();
-    let skip = wanted.iter().take_while(|&&n| ones(n as usize)).count();
-    let (found, wanted) = (&found[start..], &wanted[skip..]);
-    let len = found.iter().rposition(|&n| !ones(n)).map_or(0, |at| at + 1);
-    let most = wanted.iter().rposition(|&n| n != 1).map_or(0, |at| at + 1);
-    let (found, wanted) = (&found[..len], &wanted[..most]);
-    found
-        .iter()
-        .map(|&n| n as u64)
-        .eq(wanted.iter().map(|&n| u64::from(n)))
+/// Whether a tensor of this shape is the one that's wanted: the same, a 1x1 convolution for a fully connected layer of rows
+/// or the other way round, or tokens with a dimension for the batch or, a single one, without rows.
+pub(crate) fn agree(found: &[usize], wanted: &[u32]) -> bool {
+    let same = |found: &[usize], wanted: &[u32]| {
+        let found = found.iter().map(|&n| n as u64);
+        found.eq(wanted.iter().map(|&n| u64::from(n)))
+    };
+    match (found, wanted) {
+        ([co, ci, 1, 1], [_, _]) => same(&[*co, *ci], wanted),
+        ([_, _], [co, ci, 1, 1]) => same(found, &[*co, *ci]),
+        ([1, _, _], [_, _]) => same(&found[1..], wanted),
+        ([_], [1, _]) => same(found, &wanted[1..]),
+        _ => same(found, wanted),
+    }
 }
 
 /// Takes tensors out of a checkpoint and remembers what is wrong with them.

@@ -34,7 +34,8 @@ pub const CLIP: Preprocess = Preprocess {
     ..IMAGENET
 };
 
-const CAFFE_BGR: Preprocess = Preprocess {
+/// Blue first, ImageNet's means, 0 to 255.
+pub const CAFFE_BGR: Preprocess = Preprocess {
     filter: Filter::Bicubic,
     order: ChannelOrder::Bgr,
     scale: 1.0,
@@ -43,7 +44,8 @@ const CAFFE_BGR: Preprocess = Preprocess {
     ..IMAGENET
 };
 
-const UNIT: Preprocess = Preprocess {
+/// 0 to 1.
+pub const UNIT: Preprocess = Preprocess {
     mean: [0.0; 3],
     std: [1.0; 3],
     ..IMAGENET

@@ -1,11 +1,14 @@
 //! Encoders with an Attention Lattice Adapter, by the reference's names: `clip.*`, `adapter.*`, `reducer.*`,
 //! `attention_branch.*`, `perception_branch.*`, `head.*`.
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use elucid_core::Error;
 use elucid_core::arch::ala::{Ala, Fusion, MAX_LATTICE};
 use elucid_core::builder::Builder;
+use elucid_core::graph::Activation;
 use elucid_core::model::{Fit, Preprocess};
+
+use serde::{Deserialize, Serialize};
 
 use super::{Network, Wanted, blocks, size, square, vit};
 use crate::checkpoint::Checkpoint;
@@ -23,6 +26,18 @@ pub fn is_one(checkpoint: &Checkpoint) -> bool {
 /// # Errors
 /// One line if there is none, or one that can't be run.
 pub fn infer(checkpoint: &Checkpoint, wanted: &Wanted) -> Result<Ala> {
+    let said = Said::read(checkpoint);
+    let gelu = |quick| match quick {
+        true => Activation::QuickGelu,
+        false => Activation::Gelu,
+    };
+    let wanted = &Wanted {
+        heads: wanted.heads.or(said.heads),
+        adapter_heads: wanted.adapter_heads.or(said.adapter_heads),
+        lattice: wanted.lattice.clone().or(said.lattice),
+        act: wanted.act.or(said.quick_gelu.map(gelu)),
+        ..wanted.clone()
+    };
     let encoder = vit::infer(checkpoint, wanted)?;
     let size = |name: &str, index| size(checkpoint, name, index);
     let fusions = blocks(checkpoint, |i| {
@@ -32,12 +47,9 @@ pub fn infer(checkpoint: &Checkpoint, wanted: &Wanted) -> Result<Ala> {
     let mut ala = Ala::published(encoder, width, size("head.linear4.weight", 0)?);
     let chosen = match &wanted.lattice {
         Some(lattice) => lattice.clone(),
-        None => match said(checkpoint, "lattice")? {
-            Some(lattice) => lattice,
-            None => (0..fusions)
-                .map(|i| (i * encoder.depth / fusions) as u16)
-                .collect(),
-        },
+        None => (0..fusions)
+            .map(|i| (i * encoder.depth / fusions) as u16)
+            .collect(),
     };
     if fusions > 0 && chosen.len() != fusions as usize {
         bail!(
@@ -74,12 +86,7 @@ pub fn infer(checkpoint: &Checkpoint, wanted: &Wanted) -> Result<Ala> {
     ala.depth = blocks(checkpoint, |i| {
         format!("adapter.vit_model.blocks.{i}.norm1.weight")
     });
-    ala.heads = wanted
-        .adapter_heads
-        .unwrap_or(match said(checkpoint, "adapter_heads")? {
-            Some(heads) => heads[0],
-            None => ala.heads,
-        });
+    ala.heads = wanted.adapter_heads.unwrap_or(ala.heads);
     if ala.heads == 0 || !width.is_multiple_of(u32::from(ala.heads)) {
         bail!(
             "{} heads don't divide the adapter's {width} channels; give --adapter-heads N",
@@ -106,15 +113,42 @@ pub fn infer(checkpoint: &Checkpoint, wanted: &Wanted) -> Result<Ala> {
     Ok(ala)
 }
 
-/// Numbers that a file that elucid trained says of itself.
-fn said(checkpoint: &Checkpoint, key: &str) -> Result<Option<Vec<u16>>> {
-    let Some(text) = checkpoint.metadata.get(key) else {
-        return Ok(None);
-    };
-    let numbers: Result<Vec<u16>, _> = text.split(',').map(|n| n.trim().parse()).collect();
-    let numbers = numbers
-        .map_err(|_| anyhow!("the file says {key} = {text}, which isn't a list of numbers"))?;
-    Ok(Some(numbers))
+/// What a file that elucid trained says of itself under [`OWN`]: what names and shapes don't tell.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Said {
+    /// Heads of the encoder.
+    pub heads: Option<u16>,
+    /// Heads of the adapter.
+    pub adapter_heads: Option<u16>,
+    /// Layers that it reads.
+    pub lattice: Option<Vec<u16>>,
+    /// Whether the encoder's activation is QuickGELU.
+    pub quick_gelu: Option<bool>,
+}
+
+/// The key of [`Said`] in a file's metadata.
+pub const OWN: &str = "elucid";
+
+impl Said {
+    /// Of a checkpoint; nothing if it says nothing.
+    fn read(checkpoint: &Checkpoint) -> Self {
+        let text = checkpoint.metadata.get(OWN);
+        text.and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default()
+    }
+
+    /// Of a network.
+    ///
+    /// # Errors
+    /// None that is to be expected.
+    pub fn of(net: &Ala) -> Result<String> {
+        Ok(serde_json::to_string(&Self {
+            heads: Some(net.encoder.heads),
+            adapter_heads: Some(net.heads),
+            lattice: Some(net.lattice().to_vec()),
+            quick_gelu: Some(net.encoder.act == Activation::QuickGelu),
+        })?)
+    }
 }
 
 impl Network for Ala {

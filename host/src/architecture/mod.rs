@@ -15,6 +15,8 @@ use elucid_core::model::Preprocess;
 
 use crate::checkpoint::Checkpoint;
 
+pub use ala::{OWN, Said};
+
 /// Names that `--arch` takes, for help and errors.
 pub const NAMES: &str = "auto, resnet18, resnet34, resnet50, resnet101, resnet152, cifar-resnet, clip, vit, ala; \
                          append +pool or -pool to a ResNet to say whether a max pool follows the stem";
@@ -147,6 +149,14 @@ pub fn infer(checkpoint: &Checkpoint, wanted: &Wanted) -> Result<Net> {
         bail!("--lattice is for adapters, but the file holds none; leave it out");
     }
     Ok(found)
+}
+
+/// The vision transformer in a checkpoint that an adapter is to be trained for.
+///
+/// # Errors
+/// One line if there is none.
+pub fn encoder(checkpoint: &Checkpoint, wanted: &Wanted) -> Result<Vit> {
+    vit::infer(checkpoint, wanted)
 }
 
 /// The dimension `index` of a tensor that must be there.
