@@ -65,7 +65,7 @@ impl Blueprint {
 
 /// Whether shapes are the same but for dimensions of 1 at the ends: a 1x1 convolution is a fully connected layer of each
 /// row, and tokens have a dimension for the batch.
-fn agree(found: &[usize], wanted: &[u32]) -> bool {
+pub(crate) fn agree(found: &[usize], wanted: &[u32]) -> bool {
     let ones = |n: usize| n == 1;
     let start = found.iter().take_while(|&&n| ones(n)).count();
     let skip = wanted.iter().take_while(|&&n| ones(n as usize)).count();
