@@ -11,6 +11,7 @@
 //! - [`run`]: an evaluation on disk;
 //! - [`report`]: a page of runs, for people;
 //! - [`dataset`]: labelled pictures with masks and boxes, as they lie on disk;
+//! - [`train`]: parameters, gradients and the optimizer;
 //! - [`command`]: the commands of the program `elucid`.
 
 pub mod aligned;
@@ -36,3 +37,4 @@ pub mod report;
 pub mod run;
 pub mod synthetic;
 pub mod timed;
+pub mod train;

@@ -98,9 +98,9 @@ impl Task for Head<'_> {
     }
 }
 
-/// Panels of sixteen keys, `[n/16][width][16]`; missing keys are 0.
+/// Panels of sixteen keys, `[n/16][width][16]`; missing keys are 0. `key(i)` has `width` channels.
 #[inline(always)]
-fn pack_keys<'k, L: Lanes>(
+pub fn pack_keys<'k, L: Lanes>(
     l: L,
     n: usize,
     width: usize,
@@ -122,9 +122,9 @@ fn pack_keys<'k, L: Lanes>(
     }
 }
 
-/// Panels of sixteen channels, `[width/16][n][16]`; missing channels are 0.
+/// Panels of sixteen channels, `[width/16][n][16]`; missing channels are 0. `value(i)` has `width` channels.
 #[inline(always)]
-fn pack_values<'k, L: Lanes>(
+pub fn pack_values<'k, L: Lanes>(
     l: L,
     n: usize,
     width: usize,
@@ -184,7 +184,7 @@ fn queries<'q, L: Lanes, const M: usize>(
 
 /// `e^((x - max) scale)` in place, and their sum. The row is whole panels.
 #[inline(always)]
-fn softmax<L: Lanes>(l: L, row: &mut [f32], scale: f32) -> f32 {
+pub fn softmax<L: Lanes>(l: L, row: &mut [f32], scale: f32) -> f32 {
     let (cells, _) = row.as_chunks_mut::<PANEL>();
     let most = cells
         .iter()

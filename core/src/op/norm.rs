@@ -90,9 +90,9 @@ impl Task for Normal<'_> {
     }
 }
 
-/// Mean, and the inverse of the standard deviation.
+/// Mean, and the inverse of the standard deviation, of a row that isn't empty.
 #[inline(always)]
-fn moments<L: Lanes>(l: L, x: &[f32], eps: f32) -> (f32, f32) {
+pub fn moments<L: Lanes>(l: L, x: &[f32], eps: f32) -> (f32, f32) {
     let count = x.len() as f32;
     let sum = x
         .chunks(PANEL)

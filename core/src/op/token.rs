@@ -19,14 +19,30 @@ pub fn slice(which: Part, input: Shape, x: &[f32], y: &mut [f32]) {
     y.copy_from_slice(&x[which.range(input)]);
 }
 
-/// Taps of an output cell on a line of `size` cells: where they are, and their weights.
-struct Taps<const N: usize> {
-    at: [usize; N],
-    weight: [f32; N],
+/// Taps of an output cell on a line of cells. Where an edge is repeated, a cell is named more than once.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Taps<const N: usize> {
+    /// The cells.
+    pub at: [usize; N],
+    /// Their weights, which sum to 1.
+    pub weight: [f32; N],
 }
 
-/// Cubic with a = -0.75, edges repeated; `step` is how far the input moves for one output cell.
-fn cubic(out: usize, size: usize, step: f32) -> Taps<4> {
+/// How far the input, a line of `table` cells, moves for one of `size` output cells; `larger` as in [`Positions::larger`].
+#[must_use]
+pub fn step(table: usize, size: usize, larger: bool) -> f32 {
+    let more = if larger { 0.1 } else { 0.0 };
+    if size == table {
+        1.0
+    } else {
+        table as f32 / (size as f32 + more)
+    }
+}
+
+/// The taps of output cell `out` on a line of `size` cells: cubic with a = -0.75, edges repeated; `step` is how far the
+/// input moves for one output cell.
+#[must_use]
+pub fn cubic(out: usize, size: usize, step: f32) -> Taps<4> {
     const A: f32 = -0.75;
     let place = (out as f32 + 0.5) * step - 0.5;
     let first = libm::floorf(place);
@@ -40,8 +56,9 @@ fn cubic(out: usize, size: usize, step: f32) -> Taps<4> {
     }
 }
 
-/// Linear, edges repeated, half-pixel centres.
-fn linear(out: usize, size: usize, step: f32) -> Taps<2> {
+/// The same, linear, edges repeated, half-pixel centres. `size` is at least 1.
+#[must_use]
+pub fn linear(out: usize, size: usize, step: f32) -> Taps<2> {
     let place = ((out as f32 + 0.5) * step - 0.5).max(0.0);
     let first = (place as usize).min(size - 1);
     let t = place - first as f32;
@@ -84,12 +101,7 @@ pub fn positions(
 ) {
     let (rows, cols) = (usize::from(p.rows), usize::from(p.cols));
     let (h, w) = (shape.h as usize, shape.w as usize);
-    let more = if p.larger { 0.1 } else { 0.0 };
-    let step = |table: usize, size: usize| match size == table {
-        true => 1.0,
-        false => table as f32 / (size as f32 + more),
-    };
-    let (down, across) = (step(rows, h), step(cols, w));
+    let (down, across) = (step(rows, h, p.larger), step(cols, w, p.larger));
     let (count, c) = (p.count as usize, p.c as usize);
     let grid = Grid {
         rows: count + h * w,

@@ -18,6 +18,7 @@ mod python;
 mod report;
 mod say;
 mod target;
+mod train;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -55,6 +56,8 @@ enum Command {
     Features(features::Arguments),
     /// Show the schedule, the memory map and the work of an explanation
     Plan(plan::Arguments),
+    /// Train a network that explains itself: an adapter for a vision transformer
+    Train(train::Arguments),
     /// Judge maps on a data set: insertion and deletion, overlap with masks, conservation, sanity checks
     Eval(eval::Arguments),
     /// Make one HTML file of the runs of an evaluation: tables, curves, pictures, comparisons
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Features(arguments) => features::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments),
+        Command::Train(arguments) => train::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

@@ -55,7 +55,9 @@ fn normalise(picture: &RgbImage, how: &Preprocess) -> Vec<f32> {
         (f32::from(pixel[source[c]]) * how.scale - how.mean[c]) / how.std[c]
     };
     let pixels = picture.pixels();
-    pixels.flat_map(|p| [0, 1, 2].map(|c| value(p, c))).collect()
+    pixels
+        .flat_map(|p| [0, 1, 2].map(|c| value(p, c)))
+        .collect()
 }
 
 /// The pixel `reach` at most outside is the one mirrored at the border, as torchvision pads.
@@ -137,20 +139,29 @@ mod tests {
         for seed in 0..60 {
             let view = view(&plain, &how, &mut Random::new(seed)).unwrap();
             let same = [10.0 / 255.0, 20.0 / 255.0, 30.0 / 255.0];
-            assert!(view.chunks(3).all(|p| p.iter().zip(same).all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-6)));
+            assert!(view.chunks(3).all(|p| {
+                p.iter()
+                    .zip(same)
+                    .all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-6)
+            }));
         }
     }
 
     #[test]
     fn blur_and_sharpness_are_torchvisions() {
         // One bright pixel. torchvision.transforms.functional.gaussian_blur(x, 5, 1.0), adjust_sharpness(x, 1.5).
-        let dot = RgbImage::from_fn(7, 7, |x, y| image::Rgb([if (x, y) == (3, 3) { 200 } else { 20 }; 3]));
+        let dot = RgbImage::from_fn(7, 7, |x, y| {
+            image::Rgb([if (x, y) == (3, 3) { 200 } else { 20 }; 3])
+        });
         let blurred = blur(&dot, 1.0);
         assert_eq!(
             [(3, 3), (4, 3), (4, 4), (5, 3)].map(|(x, y)| blurred.get_pixel(x, y)[0]),
             [49, 38, 31, 24]
         );
         let sharp = sharpen(&dot);
-        assert_eq!([(3, 3), (4, 3), (0, 0)].map(|(x, y)| sharp.get_pixel(x, y)[0]), [255, 13, 20]);
+        assert_eq!(
+            [(3, 3), (4, 3), (0, 0)].map(|(x, y)| sharp.get_pixel(x, y)[0]),
+            [255, 13, 20]
+        );
     }
 }

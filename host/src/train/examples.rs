@@ -134,7 +134,11 @@ fn check(sample: &Sample) -> Result<()> {
 }
 
 fn size(path: &Path) -> Result<(u32, u32)> {
-    let read = || ImageReader::open(path)?.with_guessed_format()?.into_dimensions();
+    let read = || {
+        ImageReader::open(path)?
+            .with_guessed_format()?
+            .into_dimensions()
+    };
     read().map_err(anyhow::Error::from).with_context(|| {
         format!(
             "{} can't be read; mend it or take it out of the data set",

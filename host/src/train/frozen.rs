@@ -70,8 +70,16 @@ impl<'e> Frozen<'e> {
                 break;
             }
             self.backend.step(step, &mut []).map_err(named)?;
-            let node = if step.fused == NONE { step.node } else { step.fused };
-            for (output, _) in outputs.iter_mut().zip(&self.nodes).filter(|(_, n)| **n == node) {
+            let node = if step.fused == NONE {
+                step.node
+            } else {
+                step.fused
+            };
+            for (output, _) in outputs
+                .iter_mut()
+                .zip(&self.nodes)
+                .filter(|(_, n)| **n == node)
+            {
                 let mut values = vec![0.0; step.out.len as usize];
                 self.backend.get(step.out, &mut values).map_err(named)?;
                 let shape = self.shape(node, values.len() / count);

@@ -152,7 +152,12 @@ impl Folder {
             return Ok(None);
         }
         let mut whole = Checkpoint::open(&path)?;
-        let broken = || anyhow!("{} says nothing of its run; start again in another folder", path.display());
+        let broken = || {
+            anyhow!(
+                "{} says nothing of its run; start again in another folder",
+                path.display()
+            )
+        };
         let progress = whole.metadata.remove("progress").ok_or_else(broken)?;
         let progress = serde_json::from_str(&progress).map_err(|_| broken())?;
         let mut state = State {
@@ -177,7 +182,9 @@ impl Folder {
     pub fn keep(&self, state: &State) -> Result<()> {
         let mut whole = state.weights.clone();
         for (name, tensor) in &state.moments.tensors {
-            whole.tensors.insert(format!("{MOMENTS}{name}"), tensor.clone());
+            whole
+                .tensors
+                .insert(format!("{MOMENTS}{name}"), tensor.clone());
         }
         let progress = serde_json::to_string(&state.progress)?;
         whole.metadata.insert("progress".to_owned(), progress);
@@ -252,11 +259,18 @@ mod tests {
         assert!(state.progress.push(epoch(1, Some(0.7))));
         assert!(!state.progress.push(epoch(3, Some(0.7))));
         folder.keep(&state).unwrap();
-        let again = Folder::open(&path, &config, true).unwrap().state().unwrap().unwrap();
+        let again = Folder::open(&path, &config, true)
+            .unwrap()
+            .state()
+            .unwrap()
+            .unwrap();
         assert_eq!(again.weights.tensors, state.weights.tensors);
         assert_eq!(again.moments.tensors, state.moments.tensors);
         assert_eq!(again.progress, state.progress);
-        assert_eq!((again.progress.best_epoch, again.progress.stale), (Some(1), 1));
+        assert_eq!(
+            (again.progress.best_epoch, again.progress.stale),
+            (Some(1), 1)
+        );
 
         let error = Folder::open(&path, &config, false).unwrap_err().to_string();
         assert!(error.contains("--resume"), "{error}");
@@ -267,7 +281,8 @@ mod tests {
 
     #[test]
     fn patience_ends_a_run() {
-        let config = Config::parse("patience = 2\n[[data]]\ndir = \"b\"\nformat = \"cub\"\n").unwrap();
+        let config =
+            Config::parse("patience = 2\n[[data]]\ndir = \"b\"\nformat = \"cub\"\n").unwrap();
         let mut progress = Progress::default();
         progress.push(epoch(0, Some(0.5)));
         progress.push(epoch(1, Some(0.6)));

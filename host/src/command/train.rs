@@ -1,0 +1,181 @@
+//! `elucid train`: networks that explain themselves.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use image::ImageFormat;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::say::say;
+use crate::engine::Threads;
+use crate::picture::{ColorMap, Figure, render};
+use crate::preprocess::UNIT;
+use crate::train::adapter;
+use crate::train::config::Config;
+use crate::train::examples::Example;
+use crate::train::session::Watch;
+use crate::train::state::Epoch;
+use crate::{atomic, metric::resize::bilinear};
+
+#[derive(Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Train an Attention Lattice Adapter for a frozen vision transformer
+    Ala(Run),
+}
+
+#[derive(Args)]
+struct Run {
+    /// The run's file; `elucid train ala --help` ends with an example
+    #[arg(long, value_name = "run.toml")]
+    config: PathBuf,
+    /// Folder of the run: weights of every epoch's end, curves, maps, and in the end model.elucid and model.safetensors
+    #[arg(short, long, value_name = "RUN/")]
+    output: PathBuf,
+    /// Go on with the run in the folder
+    #[arg(long)]
+    resume: bool,
+    /// Threads; 0 for all of the machine's
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    match &arguments.what {
+        What::Ala(run) => ala(run),
+    }
+}
+
+fn ala(run: &Run) -> Result<()> {
+    let config = Config::open(&run.config)?;
+    let threads = Threads::new(run.threads)?;
+    all_threads(run.threads);
+    let mut display = Display::new(config.epochs, Some(&run.output));
+    let trained = adapter::train(
+        &config,
+        &run.output,
+        (run.resume, None),
+        &threads,
+        &mut display,
+    );
+    display.bar.finish_and_clear();
+    let progress = trained?.progress;
+    if let (Some(best), Some(loss)) = (progress.best_epoch, progress.best) {
+        say!("best epoch {best}, validation loss {loss:.4}");
+    }
+    say!("{}", run.output.join("model.elucid").display());
+    Ok(())
+}
+
+/// The tape's threads are the process's.
+fn all_threads(count: usize) {
+    if count > 0 {
+        // They can be told once; whoever was first has told the same.
+        let _ = rayon::ThreadPoolBuilder::new()
+            .num_threads(count)
+            .build_global();
+    }
+}
+
+/// A bar on a terminal, plain lines otherwise.
+pub struct Display<'d> {
+    bar: ProgressBar,
+    epochs: u32,
+    folder: Option<&'d Path>,
+}
+
+impl<'d> Display<'d> {
+    pub fn new(epochs: u32, folder: Option<&'d Path>) -> Self {
+        let bar = match std::io::stderr().is_terminal() {
+            true => ProgressBar::new(0),
+            false => ProgressBar::hidden(),
+        };
+        let style = ProgressStyle::with_template("{bar:32} {pos}/{len}  {eta} left  {wide_msg}");
+        Self {
+            bar: bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())),
+            epochs,
+            folder,
+        }
+    }
+
+    fn at(&self, done: usize, all: usize, message: String) {
+        if self.bar.length() != Some(all as u64) || done < self.bar.position() as usize {
+            self.bar.reset();
+            self.bar.set_length(all as u64);
+        }
+        self.bar.set_position(done as u64);
+        self.bar.set_message(message);
+    }
+}
+
+impl Watch for Display<'_> {
+    fn step(&mut self, epoch: u32, step: usize, steps: usize, loss: f64) {
+        let message = format!("epoch {} of {}, loss {loss:.4}", epoch + 1, self.epochs);
+        self.at(step, steps, message);
+    }
+
+    fn epoch(&mut self, epoch: &Epoch, best: bool) {
+        let mut line = format!(
+            "epoch {:>3}  attention {}  loss {:.4}  accuracy {:.3}",
+            epoch.epoch,
+            if epoch.attends { "on " } else { "off" },
+            epoch.loss,
+            epoch.accuracy
+        );
+        if let Some(v) = &epoch.validation {
+            line += &format!(
+                "  | validation loss {:.4}  accuracy {:.3}",
+                v.loss, v.accuracy
+            );
+            if let Some(iou) = v.iou {
+                line += &format!("  mean IoU {iou:.3}");
+            }
+            if best {
+                line += "  best";
+            }
+        }
+        line += &format!("  ({:.1} s)", epoch.seconds);
+        self.bar.suspend(|| say!("{line}"));
+    }
+
+    fn prepare(&mut self, done: usize, all: usize) {
+        self.at(done, all, "features of the encoder".to_owned());
+    }
+
+    fn maps(&mut self, epoch: u32, maps: &[(&Example, Vec<f32>)], grid: [usize; 2]) -> Result<()> {
+        let Some(folder) = self.folder else {
+            return Ok(());
+        };
+        let folder = folder.join("maps");
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot make {}", folder.display()))?;
+        for (i, (example, map)) in maps.iter().enumerate() {
+            let mut how = UNIT;
+            how.fit = elucid_core::model::Fit::Squash;
+            let view = example.sample.photo()?.prepare(&how)?.crop;
+            let size = [view.height() as usize, view.width() as usize];
+            let picture = render(&Figure {
+                view: &view,
+                heat: &bilinear(map, grid, size),
+                heat_size: (size[0], size[1]),
+                caption: &example.sample.id,
+                detail: &format!("attention map after epoch {epoch}"),
+                map: ColorMap::default(),
+            });
+            let mut png = std::io::Cursor::new(Vec::new());
+            picture
+                .write_to(&mut png, ImageFormat::Png)
+                .context("cannot encode the picture")?;
+            let path = folder.join(format!("epoch{epoch:03}-{i}.png"));
+            atomic::write(path, |file| Ok(file.write_all(png.get_ref())?))?;
+        }
+        Ok(())
+    }
+}
