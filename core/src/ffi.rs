@@ -26,11 +26,11 @@ use opened::Opened;
 pub use status::Status;
 pub use types::{
     Account, AccountStep, Answer, Broadcast, CudaInfo, Frame, Info, Options, Picture, Pool, Work,
-    format,
+    choice, format,
 };
 
 /// The explained class is the predicted one; ranks go on downwards from here.
-const PREDICTED: i32 = -1;
+pub const PREDICTED: i32 = -1;
 
 /// Major, minor and patch version, a byte each from the third up.
 const VERSION: u32 = {
