@@ -8,6 +8,7 @@
 //! vouch for is in each SAFETY paragraph: that memory is as long as it was said to be, and that nobody else touches it.
 
 mod buffer;
+mod memory;
 mod opened;
 mod status;
 mod types;
@@ -102,13 +103,13 @@ pub unsafe extern "C" fn elucid_measure(
         out.apart(&[model_extent])?;
         let model = Model::parse(bytes)?;
         let found = if work.is_null() {
-            opened::with_heap(&model, |work, bytes| {
-                opened::measure(&model, &options, work, bytes)
+            memory::with_heap(&model, |work, bytes| {
+                memory::measure(&model, &options, work, bytes)
             })?
         } else {
             let extent = Extent::of(work, work_bytes, 1)?;
             extent.apart(&[model_extent, out])?;
-            opened::measure(&model, &options, work.cast(), work_bytes)?
+            memory::measure(&model, &options, work.cast(), work_bytes)?
         };
         info.write(found);
         Ok(())
