@@ -105,6 +105,23 @@ pub(super) unsafe fn plan<'p>(
     Ok(Plan::new(model, &options.plan(model)?, workspace)?)
 }
 
+/// Bytes that an explainer needs, wherever its memory starts.
+pub(super) fn need(model: &Model<'_>, plan: &Plan<'_>, options: &Options) -> Result<usize, Status> {
+    let block = total(&[(1, size_of::<Elucid>())])?;
+    let kept = total(&[
+        (1, size_of::<Elucid>()),
+        (plan.steps().len(), size_of::<Step>()),
+        (entries(plan, options), size_of::<Entry>()),
+        (plan.arena(), size_of::<f32>()),
+    ])?;
+    let planning = block
+        .checked_add(work_bytes(model)?)
+        .ok_or(Status::TooLarge)?;
+    kept.max(planning)
+        .checked_add(ALIGN)
+        .ok_or(Status::TooLarge)
+}
+
 /// Entries of the ledger.
 pub(super) fn entries(plan: &Plan<'_>, options: &Options) -> usize {
     if options.audit == 1 {
@@ -126,14 +143,6 @@ pub(super) unsafe fn measure(
 ) -> Result<Info, Status> {
     // SAFETY: the caller's promise.
     let plan = unsafe { plan(model, options, &mut Rest::new(work, bytes))? };
-    let work_bytes = work_bytes(model)?;
-    let block = total(&[(1, size_of::<Elucid>())])?;
-    let kept = total(&[
-        (1, size_of::<Elucid>()),
-        (plan.steps().len(), size_of::<Step>()),
-        (entries(&plan, options), size_of::<Entry>()),
-        (plan.arena(), size_of::<f32>()),
-    ])?;
     let shape = plan.options().image;
     let spare = |region| plan.spare(region).len();
     let drawing = overlay::scratch((shape.w, shape.h), 0);
@@ -143,8 +152,8 @@ pub(super) unsafe fn measure(
         .min(spare(plan.heat()).saturating_sub(drawing));
     let widest = (floats / frame::scratch(1)).min(frame::MAX_SIDE as usize);
     Ok(Info {
-        memory_bytes: kept.max(block + work_bytes) + ALIGN,
-        work_bytes,
+        memory_bytes: need(model, &plan, options)?,
+        work_bytes: work_bytes(model)?,
         width: shape.w,
         height: shape.h,
         classes: model.classes(),

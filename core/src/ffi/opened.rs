@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::audit::{Entry, Ledger};
 use crate::cpu::Cpu;
@@ -22,13 +22,17 @@ use super::memory::{self, Rest};
 use super::{Account, AccountStep, Options, Pool, Status};
 
 /// What an open explainer bears, mixed with its own address so that a moved one is none.
-const MARK: usize = 0x31C1_0E1D;
+const FREE: usize = 0x31C1_0E1D;
+/// What it bears during a call.
+const BUSY: usize = 0x31C1_B059;
+/// What it bears before it is open, and once it is closed.
+const CLOSED: usize = 0;
 
 /// An explainer, opaque to C.
 #[repr(C, align(64))]
 pub struct Elucid {
+    /// [`FREE`], [`BUSY`] or [`CLOSED`].
     mark: AtomicUsize,
-    busy: AtomicBool,
     model_extent: Extent,
     memory: Extent,
     /// What the opened refers to: only replaced while there is none.
@@ -106,6 +110,10 @@ pub(super) unsafe fn open(
     let after = (rest.next, rest.left);
     // SAFETY: the caller's promise.
     let plan = unsafe { memory::plan(&model, options, &mut rest)? };
+    // At some addresses less would do. What is too little at one is too little at all.
+    if bytes < memory::need(&model, &plan, options)? {
+        return Err(Status::TooSmall);
+    }
     // From here on, only the steps of what the planner used are needed.
     let mut rest = Rest::new(after.0, after.1);
     rest.take::<Step>(plan.steps().len())?;
@@ -120,8 +128,7 @@ pub(super) unsafe fn open(
     // SAFETY: inside the piece; the caller's promise. Zeros are floats, whatever was there before.
     unsafe { arena.write_bytes(0, plan.arena()) };
     let fresh = Elucid {
-        mark: AtomicUsize::new(0),
-        busy: AtomicBool::new(false),
+        mark: AtomicUsize::new(CLOSED),
         model_extent,
         memory: extent,
         model: MaybeUninit::new(model),
@@ -136,13 +143,44 @@ pub(super) unsafe fn open(
     unsafe {
         block.write(fresh);
         Block(block).start()?;
-        (*block).mark.store(MARK ^ block.addr(), Ordering::Release);
+        (*block).mark.store(FREE ^ block.addr(), Ordering::Release);
     }
     Ok(block)
 }
 
 /// A block that one call has to itself.
 pub(super) struct Block(*mut Elucid);
+
+/// Runs one call on an explainer, if it is open and no other call does; it bears `after` then.
+///
+/// That it is open and that it is taken is one exchange: no other call can close it in between. Of what is no open explainer nothing is
+/// written to.
+///
+/// # Safety
+/// `explainer` is null or came from [`open`], and its memory is still there.
+unsafe fn take<R>(
+    explainer: *mut Elucid,
+    after: usize,
+    call: impl FnOnce(&mut Block) -> Result<R, Status>,
+) -> Result<R, Status> {
+    if explainer.is_null() {
+        return Err(Status::Null);
+    }
+    if !explainer.is_aligned() {
+        return Err(Status::Handle);
+    }
+    // SAFETY: aligned, and there by the caller's promise; an atomic may be looked at by several threads.
+    let mark = unsafe { &(*explainer).mark };
+    let [free, busy] = [FREE, BUSY].map(|m| m ^ explainer.addr());
+    match mark.compare_exchange(free, busy, Ordering::Acquire, Ordering::Relaxed) {
+        Ok(_) => {}
+        Err(found) if found == busy => return Err(Status::Busy),
+        Err(_) => return Err(Status::Handle),
+    }
+    let result = call(&mut Block(explainer));
+    mark.store(after, Ordering::Release);
+    result
+}
 
 /// Runs one call on an explainer, if it is open and no other call does.
 ///
@@ -152,23 +190,8 @@ pub(super) unsafe fn enter<R>(
     explainer: *mut Elucid,
     call: impl FnOnce(&mut Block) -> Result<R, Status>,
 ) -> Result<R, Status> {
-    if explainer.is_null() {
-        return Err(Status::Null);
-    }
-    if !explainer.is_aligned() {
-        return Err(Status::Handle);
-    }
-    // SAFETY: aligned, and there by the caller's promise; atomics may be looked at by several threads.
-    let (mark, busy) = unsafe { (&(*explainer).mark, &(*explainer).busy) };
-    if mark.load(Ordering::Acquire) != MARK ^ explainer.addr() {
-        return Err(Status::Handle);
-    }
-    if busy.swap(true, Ordering::Acquire) {
-        return Err(Status::Busy);
-    }
-    let result = call(&mut Block(explainer));
-    busy.store(false, Ordering::Release);
-    result
+    // SAFETY: the caller's promise.
+    unsafe { take(explainer, FREE ^ explainer.addr(), call) }
 }
 
 /// Ends an explainer: it is none from here on.
@@ -176,14 +199,9 @@ pub(super) unsafe fn enter<R>(
 /// # Safety
 /// As for [`enter`].
 pub(super) unsafe fn close(explainer: *mut Elucid) -> Result<(), Status> {
+    // Nothing in it needs to be dropped: all of it is borrowed.
     // SAFETY: the caller's promise.
-    unsafe {
-        enter(explainer, |block| {
-            // Nothing in it needs to be dropped: all of it is borrowed.
-            (*block.0).mark.store(0, Ordering::Release);
-            Ok(())
-        })
-    }
+    unsafe { take(explainer, CLOSED, |_| Ok(())) }
 }
 
 impl Block {

@@ -2,6 +2,7 @@
 
 use core::ffi::{c_char, c_void};
 
+use crate::frame;
 use crate::model::Model;
 use crate::plan;
 use crate::rule::Init;
@@ -198,6 +199,7 @@ impl Options {
         let own = model.input_shape();
         let image = match (self.width, self.height) {
             (0, 0) => own,
+            (w, h) if w.max(h) > frame::MAX_SIDE => return Err(Status::TooLarge),
             (w, h) if w > 0 && h > 0 => Shape::new(h, w, 3),
             _ => return Err(Status::Options),
         };
