@@ -172,7 +172,16 @@ fn calls_allocate_nothing_and_take_little_stack() {
             number(&text, "measured") > 0.0,
             "the counter counts nothing: {text}"
         );
-        assert!(number(&text, "stack") <= STACK as f64, "{text}");
+        for thread in ["stack", "worker"] {
+            let bytes = number(&text, thread);
+            assert!(bytes > 0.0 && bytes <= STACK as f64, "{thread}: {text}");
+        }
+        // 12 explainers: 11 calls for each of four formats, 8 for tensors, which can't be drawn over, 4 for the explainer itself.
+        assert_eq!(
+            number(&text, "calls"),
+            12.0 * (4.0 * 11.0 + 8.0 + 4.0),
+            "{text}"
+        );
     }
 }
 
