@@ -424,7 +424,7 @@ int main(int argc, char **argv) {
     EXPECT(ELUCID_E_HANDLE, elucid_set_pool(explainer, &pool));
     EXPECT(ELUCID_E_HANDLE, elucid_close(explainer));
     EXPECT(0, memcmp(words, explainer, sizeof words));
-    for (i = 0; i < 4; ++i) race(model, bytes, memory, info.memory_bytes, &options);
+    for (i = 0; i < 2; ++i) race(model, bytes, memory, info.memory_bytes, &options);
 
     /* Without an audit there is no ledger. */
     options.audit = 0;

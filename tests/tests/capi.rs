@@ -104,10 +104,7 @@ fn cpp_has_explainers_and_threads_at_once() {
         let (sum, start) = (number(&text, "sum"), number(&text, "relevance"));
         assert!((sum - start).abs() <= 1e-5 * start, "{text}");
         arguments(&mut Command::new(compile("example.cpp", link, &SANITIZED)));
-        // Under valgrind too, but once: it takes turns with the threads.
-        if link == Link::Static
-            && let Some(mut valgrind) = valgrind(&program)
-        {
+        if let Some(mut valgrind) = valgrind(&program) {
             // Valgrind runs one thread at a time, so few are enough.
             arguments(valgrind.env("ELUCID_EXPLAINERS", "2"));
         }
@@ -130,16 +127,13 @@ fn misuse_gets_status_codes_and_nothing_else() {
             "{text}"
         );
     };
-    let program = compile("misuse.c", Link::Static, &[]);
-    check(&mut Command::new(&program));
-    check(&mut Command::new(compile("misuse.c", Link::Dynamic, &[])));
-    check(&mut Command::new(compile(
-        "misuse.c",
-        Link::Static,
-        &SANITIZED,
-    )));
-    if let Some(mut valgrind) = valgrind(&program) {
-        check(&mut valgrind);
+    for link in [Link::Static, Link::Dynamic] {
+        let program = compile("misuse.c", link, &[]);
+        check(&mut Command::new(&program));
+        check(&mut Command::new(compile("misuse.c", link, &SANITIZED)));
+        if let Some(mut valgrind) = valgrind(&program) {
+            check(&mut valgrind);
+        }
     }
 }
 
@@ -185,52 +179,64 @@ fn calls_allocate_nothing_and_take_little_stack() {
     }
 }
 
-#[test]
-fn a_stream_is_explained_in_bounded_memory() {
-    let program = compile("stream.c", Link::Dynamic, &[]);
-    let rgb = picture();
-    let peak = |frames: usize| {
-        let mut child = Command::new("/usr/bin/env")
-            .arg(&program)
-            .arg(here(MODEL))
-            .args(["rgb", &SIZE.0.to_string(), &SIZE.1.to_string(), "2"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut input = child.stdin.take().unwrap();
-        let feed = {
-            let rgb = rgb.clone();
-            std::thread::spawn(move || (0..frames).for_each(|_| input.write_all(&rgb).unwrap()))
-        };
-        let output = child.wait_with_output().unwrap();
-        feed.join().unwrap();
-        let log = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success(), "{log}");
-        assert_eq!(output.stdout.len(), frames * 4 * rgb.len() / 3);
-        assert_eq!(
-            log.matches("frame ").count(),
-            frames.div_ceil(2) + 1,
-            "{log}"
-        );
-        log.lines().next().unwrap().to_owned()
-    };
-    assert_eq!(peak(3), peak(40));
-    let sanitized = compile("stream.c", Link::Static, &SANITIZED);
-    let nv12 = vec![120u8; 61 * 47 + 31 * 24 * 2];
-    let mut child = Command::new(sanitized)
+/// Runs `stream` on frames of `SIZE`. Returns the pictures and what was logged.
+fn streamed(command: &mut Command, format: &str, frame: &[u8], frames: usize) -> (Vec<u8>, String) {
+    let mut child = command
         .arg(here(MODEL))
-        .args(["nv12", "61", "47"])
+        .args([format, &SIZE.0.to_string(), &SIZE.1.to_string(), "2"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(&nv12).unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let frame = frame.to_vec();
+    let feed =
+        std::thread::spawn(move || (0..frames).for_each(|_| input.write_all(&frame).unwrap()));
     let output = child.wait_with_output().unwrap();
-    assert!(output.status.success());
-    assert_eq!(output.stdout.len(), 4 * 61 * 47);
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{command:?}: {log}");
+    feed.join().unwrap();
+    let picture = 4 * (SIZE.0 * SIZE.1) as usize;
+    assert_eq!(output.stdout.len(), frames * picture);
+    // Every second frame is explained.
+    let lines = log.lines().filter(|l| l.starts_with("frame ")).count();
+    assert_eq!(lines, frames.div_ceil(2), "{log}");
+    (output.stdout, log)
+}
+
+#[test]
+fn a_stream_is_explained_in_bounded_memory() {
+    let rgb = picture();
+    let mut bgr = rgb.clone();
+    bgr.as_chunks_mut::<3>()
+        .0
+        .iter_mut()
+        .for_each(|p| p.swap(0, 2));
+    let nv12 = vec![120; 61 * 47 + 31 * 24 * 2];
+    let formats = [("rgb", &rgb), ("bgr", &bgr), ("nv12", &nv12)];
+    let mut all = vec![];
+    for link in [Link::Static, Link::Dynamic] {
+        let program = compile("stream.c", link, &[]);
+        let memory = |frames: usize| {
+            let (_, log) = streamed(&mut Command::new(&program), "rgb", &rgb, frames);
+            log.lines().next().unwrap().to_owned()
+        };
+        assert_eq!(memory(3), memory(40));
+        let sanitized = compile("stream.c", link, &SANITIZED);
+        for (format, frame) in formats {
+            let (plain, _) = streamed(&mut Command::new(&program), format, frame, 3);
+            let (same, _) = streamed(&mut Command::new(&sanitized), format, frame, 3);
+            assert!(plain == same, "{format}, {link:?}, sanitized");
+            if let Some(mut valgrind) = valgrind(&program) {
+                let (same, _) = streamed(&mut valgrind, format, frame, 3);
+                assert!(plain == same, "{format}, {link:?}, valgrind");
+            }
+            all.push(plain);
+        }
+    }
+    // However it is linked, and in whichever order the colours lie.
+    assert!(all[..3] == all[3..] && all[0] == all[1] && all[0] != all[2]);
 }
 
 #[test]
