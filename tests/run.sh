@@ -33,13 +33,14 @@ lack() {
 }
 
 install() {
-    say "libclang, for bindgen, and valgrind, for the C programs"
-    local found="${LIBCLANG_PATH:-}" pattern
+    say "libclang, for bindgen, and valgrind, CMake and pkg-config, for the C programs"
+    local found="${LIBCLANG_PATH:-}" pattern tool missing=()
     for pattern in /usr/lib/llvm-*/lib /usr/lib/*-linux-gnu /usr/lib /usr/lib64 /usr/local/lib; do
         found+=$(compgen -G "$pattern/libclang.so*" || true)$(compgen -G "$pattern/libclang-[0-9]*.so*" || true)
     done
-    if [ "$(uname -s)" = Linux ] && ! command -v valgrind >/dev/null && command -v apt-get >/dev/null; then
-        packages valgrind || true # The C programs say themselves that it is missing.
+    for tool in valgrind cmake pkg-config; do command -v "$tool" >/dev/null || missing+=("$tool"); done
+    if [ ${#missing[@]} -gt 0 ] && [ "$(uname -s)" = Linux ] && command -v apt-get >/dev/null; then
+        packages "${missing[@]}" || true # The tests say themselves what is missing.
     fi
     if [ -n "$found" ] && command -v c++ >/dev/null; then
         echo "found"

@@ -114,15 +114,19 @@ pub fn printed(command: &mut Command) -> String {
     String::from_utf8(run(command).stdout).unwrap()
 }
 
-/// A command that reports what is wrong with memory, or `None` where there is no valgrind: an error in CI.
+/// Whether there is such a tool. In CI, that there is none is an error.
+pub fn have(tool: &str) -> bool {
+    let found = Command::new(tool).arg("--version").output().is_ok();
+    if !found {
+        assert!(env::var_os("CI").is_none(), "{tool} is missing; install it");
+        println!("skipped: there is no {tool}");
+    }
+    found
+}
+
+/// A command that reports what is wrong with memory, or `None` where there is no valgrind.
 pub fn valgrind(program: &Path) -> Option<Command> {
-    let mut command = Command::new("valgrind");
-    if command.arg("--version").output().is_err() {
-        assert!(
-            env::var_os("CI").is_none(),
-            "valgrind is missing; install it"
-        );
-        println!("skipped: there is no valgrind");
+    if !have("valgrind") {
         return None;
     }
     let mut command = Command::new("valgrind");
