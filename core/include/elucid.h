@@ -35,8 +35,8 @@
  * buffer is as long as it is said to be, only the caller can know.
  *
  * Threads. There is no global state. Different explainers may be used by different threads at once, also on the same model. One explainer
- * is for one call at a time, from any thread; a second call meanwhile gets ELUCID_E_BUSY, elucid_close as well. A call that comes when another
- * thread closes the explainer gets ELUCID_E_BUSY or ELUCID_E_HANDLE, as long as the memory is there.
+ * is for one call at a time, from any thread; a second call meanwhile gets ELUCID_E_BUSY, elucid_close as well. A call that comes while
+ * another thread closes the explainer gets ELUCID_E_BUSY or ELUCID_E_HANDLE, as long as the memory is there.
  *
  * Stack. A call takes less than 16 KiB of it.
  *
