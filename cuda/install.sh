@@ -3,9 +3,9 @@
 #
 #     cuda/install.sh [--prefix DIR] [--libdir DIR] [--target TRIPLE] [--bare]
 #
-# PREFIX is /usr/local by default; DESTDIR is put before it, for packages. --target takes the libraries of a cross build
-# (`cargo build --release --target TRIPLE`). --bare builds and installs libelucid-bare.a instead: the core alone, for boards
-# without an operating system.
+# PREFIX is /usr/local by default; DESTDIR is put before it, for packages. The tree can be moved. --target takes the libraries of a
+# cross build (`cargo build --release --target TRIPLE`). --bare builds and installs libelucid-bare.a instead: the core alone, for
+# boards without an operating system.
 set -euo pipefail
 from=$PWD
 cd "$(dirname "$0")/.."
@@ -23,6 +23,7 @@ done
 libdir=${libdir:-$prefix/lib}
 [ "${prefix#/}" != "$prefix" ] || prefix=$from/$prefix
 [ "${libdir#/}" != "$libdir" ] || libdir=$from/$libdir
+prefix=${prefix%/}
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 major=${version%%.*}
 built=${CARGO_TARGET_DIR:-target}${target:+/$target}
@@ -48,11 +49,14 @@ install -m 755 "$built/release/libelucid.so" "$to_lib/libelucid.so.$version"
 ln -sf "libelucid.so.$version" "$to_lib/libelucid.so.$major"
 ln -sf "libelucid.so.$major" "$to_lib/libelucid.so"
 
-# Both find the folders from where they lie themselves, so that a tree can be moved.
+# Both find the folders from where they lie themselves, so that a tree can be moved; from a libdir outside the prefix only the libraries.
+inside=${libdir#"$prefix"/} up=$prefix
+if [ "$inside" != "$libdir" ]; then up=$(sed 's|[^/][^/]*|..|g' <<<"$inside"); fi
+from_here() { case "$up" in ..*) echo "$1/$up" ;; *) echo "$up" ;; esac }
 install -d "$to_lib/pkgconfig" "$to_lib/cmake/elucid"
 cat >"$to_lib/pkgconfig/elucid.pc" <<END
-prefix=$prefix
-libdir=$libdir
+prefix=$(from_here '${pcfiledir}/..')
+libdir=\${pcfiledir}/..
 includedir=\${prefix}/include
 
 Name: elucid
@@ -64,11 +68,9 @@ Libs.private: -lpthread -ldl -lm
 END
 cat >"$to_lib/cmake/elucid/elucid-config.cmake" <<END
 # find_package(elucid) gives elucid::elucid (shared) and elucid::static.
-get_filename_component(_elucid_lib "\${CMAKE_CURRENT_LIST_DIR}/../.." ABSOLUTE)
-set(_elucid_include "$prefix/include")
-if(NOT EXISTS "\${_elucid_include}/elucid.h")
-  get_filename_component(_elucid_include "\${_elucid_lib}/../include" ABSOLUTE)
-endif()
+# (The real path: where /lib is a link to /usr/lib, headers are not in /include.)
+get_filename_component(_elucid_lib "\${CMAKE_CURRENT_LIST_DIR}/../.." REALPATH)
+get_filename_component(_elucid_include "$(from_here '${_elucid_lib}')/include" ABSOLUTE)
 if(NOT TARGET elucid::elucid)
   add_library(elucid::elucid SHARED IMPORTED)
   set_target_properties(elucid::elucid PROPERTIES

@@ -17,7 +17,13 @@ fn main() {
     find_libclang();
     bind(&kernels.join("params.h"), "params.rs", |b| b);
     // The C API twice: with structs as C has them, and with functions over those of `elucid_core::ffi`.
-    bind(&api, "elucid.rs", |b| b.allowlist_item("(elucid|ELUCID).*"));
+    bind(&api, "elucid.rs", |b| {
+        // A macro with an argument is nothing that bindgen reads, but what it makes is.
+        let ranks = "enum { RANK_OF_0 = ELUCID_RANK(0), RANK_OF_1 = ELUCID_RANK(1), RANK_OF_LAST = ELUCID_RANK(0x7FFFFFFF) };";
+        let text = format!("#include \"{}\"\n{ranks}\n", api.display());
+        b.header_contents("ranks.h", &text)
+            .allowlist_item("(elucid|ELUCID|RANK).*")
+    });
     bind(&api, "elucid_functions.rs", |b| {
         b.allowlist_function("elucid_.*")
             .blocklist_type("elucid.*")

@@ -10,6 +10,7 @@ CORE_FEATURES=("" "std" "log" "defmt" "std,log" "capi" "std,capi" "bare")
 AARCH64=aarch64-unknown-linux-gnu
 AARCH64_ROOT=/usr/aarch64-linux-gnu
 DEBIAN_LIBRARIES=/usr/lib/x86_64-linux-gnu
+CROSS=target/aarch64/$AARCH64/emulated
 THUMB=thumbv7em-none-eabihf
 
 say() { printf '\n== %s\n' "$*"; }
@@ -32,13 +33,14 @@ lack() {
 }
 
 install() {
-    say "libclang, for bindgen, and valgrind, for the C programs"
-    local found="${LIBCLANG_PATH:-}" pattern
+    say "libclang, for bindgen, and valgrind, CMake and pkg-config, for the C programs"
+    local found="${LIBCLANG_PATH:-}" pattern tool missing=()
     for pattern in /usr/lib/llvm-*/lib /usr/lib/*-linux-gnu /usr/lib /usr/lib64 /usr/local/lib; do
         found+=$(compgen -G "$pattern/libclang.so*" || true)$(compgen -G "$pattern/libclang-[0-9]*.so*" || true)
     done
-    if [ "$(uname -s)" = Linux ] && ! command -v valgrind >/dev/null && command -v apt-get >/dev/null; then
-        packages valgrind || true # The C programs say themselves that it is missing.
+    for tool in valgrind cmake pkg-config; do command -v "$tool" >/dev/null || missing+=("$tool"); done
+    if [ ${#missing[@]} -gt 0 ] && [ "$(uname -s)" = Linux ] && command -v apt-get >/dev/null; then
+        packages "${missing[@]}" || true # The tests say themselves what is missing.
     fi
     if [ -n "$found" ] && command -v c++ >/dev/null; then
         echo "found"
@@ -107,62 +109,121 @@ debian_rust() {
     LD_LIBRARY_PATH=$root$DEBIAN_LIBRARIES "$root/usr/bin/rustc" --version
 }
 
-# The C example for aarch64, linked both ways: the map is that of this machine, bit for bit (both fuse multiply and add).
-c_example() {
-    local here=target/c-example there=target/aarch64/$AARCH64/emulated link
-    local flags=(-std=c99 -O1 -Wall -Wextra -Werror -pedantic -I core/include tests/c/example.c)
-    mkdir -p "$here"
-    cargo build --locked --quiet --profile emulated --target "$AARCH64" -p elucid-cuda
-    [ -e target/release/libelucid.a ] || env -u RUSTC -u LD_LIBRARY_PATH CARGO_TARGET_DIR=target cargo build --release --quiet
-    head -c 8601 host/demo/flowers.elucid >"$here/frame.rgb" # 61 x 47 pixels of something
-    cc "${flags[@]}" -o "$here/native" target/release/libelucid.a -lpthread -ldl -lm
-    aarch64-linux-gnu-gcc "${flags[@]}" -o "$here/static" "$there/libelucid.a" -lpthread -ldl -lm
-    aarch64-linux-gnu-gcc "${flags[@]}" -o "$here/dynamic" -L "$there" -lelucid -lpthread
-    local arguments=(tests/firmware/model/flowers32.elucid 61 47 "$here/frame.rgb")
-    "$here/native" "${arguments[@]}" "$here/native.f32" "$here/native.rgba" >/dev/null
-    for link in static dynamic; do
-        qemu-aarch64 -L "$AARCH64_ROOT" -E "LD_LIBRARY_PATH=$there" "$here/$link" "${arguments[@]}" "$here/$link.f32" "$here/$link.rgba" >"$here/$link.txt"
-        if grep -qw avx2 /proc/cpuinfo; then cmp "$here/native.f32" "$here/$link.f32"; fi
-        grep -q "balances 1" "$here/$link.txt"
-        echo "C example, $link: $(grep class "$here/$link.txt")"
-    done
-}
-
-aarch64() (
-    say "aarch64, under emulation"
+# What a build for aarch64 and its emulation need, for a stage: tools, and variables for cargo. Fails where they can't be had, and says why.
+cross() {
     case "$(uname -sm)" in
-        "Linux aarch64") echo "this machine is one: the stage tests has run its code" && return ;;
+        "Linux aarch64") echo "$1: this machine is one: the stage tests has run its code" && return 1 ;;
         "Linux x86_64") ;;
-        *) skip aarch64 "it needs x86-64 Linux" && return ;;
+        *) skip "$1" "it needs x86-64 Linux" && return 1 ;;
     esac
     if ! cross_tools; then
         if ! command -v apt-get >/dev/null; then
-            lack aarch64 "it needs aarch64-linux-gnu-g++, a C library in $AARCH64_ROOT and qemu-aarch64; install them"
-            return
+            lack "$1" "it needs aarch64-linux-gnu-g++, a C library in $AARCH64_ROOT and qemu-aarch64; install them"
+            return 1
         fi
         if ! packages g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user; then
-            lack aarch64 "apt-get couldn't install g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user; see above"
-            return
+            lack "$1" "apt-get couldn't install g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user; see above"
+            return 1
         fi
     fi
     if [ ! -d "$(rustc --print sysroot)/lib/rustlib/$AARCH64/lib" ]; then
         local rust="$PWD/target/debian-rust" version least
         if ! command -v apt-get >/dev/null || ! version=$(debian_rust "$rust"); then
-            lack aarch64 "no standard library for it: rustup target add $AARCH64"
-            return
+            lack "$1" "no standard library for it: rustup target add $AARCH64"
+            return 1
         fi
         least=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
         if ! printf '%s\n' "rustc $least" "$version" | sort -V -C; then
-            lack aarch64 "Debian's $version is older than $least: rustup target add $AARCH64"
-            return
+            lack "$1" "Debian's $version is older than $least: rustup target add $AARCH64"
+            return 1
         fi
-        echo "with Debian's $version"
+        echo "$1: with Debian's $version"
         export RUSTC="$rust/usr/bin/rustc" LD_LIBRARY_PATH="$rust$DEBIAN_LIBRARIES"
     fi
     export CARGO_TARGET_DIR=target/aarch64
     export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
     export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L $AARCH64_ROOT"
     export CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc CXX_aarch64_unknown_linux_gnu=aarch64-linux-gnu-g++
+}
+
+# The C library for this machine.
+library() {
+    env -u RUSTC -u LD_LIBRARY_PATH CARGO_TARGET_DIR=target cargo build --release --quiet -p elucid-cuda
+}
+
+# A C or C++ program of tests/c, for this machine or for aarch64, linked statically or dynamically against the library that was built:
+# `c_program native|static|dynamic SOURCE [FLAG...]` prints where it lies.
+c_program() {
+    local how=$1 source=$2 folder=target/c-programs compiler=(cc -std=c99) prefix="" libraries=(target/release/libelucid.a)
+    shift 2
+    [ "${source##*.}" = c ] || compiler=(c++ -std=c++17)
+    case "$how" in
+        static) prefix=aarch64-linux-gnu- libraries=("$CROSS/libelucid.a") ;;
+        dynamic) prefix=aarch64-linux-gnu- libraries=(-L "$CROSS" -lelucid) ;;
+    esac
+    [ -z "$prefix" ] || compiler[0]=$([ "${compiler[0]}" = cc ] && echo "${prefix}gcc" || echo "${prefix}g++")
+    mkdir -p "$folder"
+    "${compiler[@]}" -O1 -Wall -Wextra -Werror -pedantic -I core/include "$@" "tests/c/$source" -o "$folder/$source-$how" \
+        "${libraries[@]}" -lpthread -ldl -lm
+    echo "$folder/$source-$how"
+}
+
+# Runs a program for aarch64.
+emulated() { qemu-aarch64 -L "$AARCH64_ROOT" -E "LD_LIBRARY_PATH=$CROSS" "$@"; }
+
+# The C example for aarch64, linked both ways: the map is that of this machine, bit for bit (both fuse multiply and add).
+c_example() (
+    cross c_example || return 0
+    library
+    cargo build --locked --quiet --profile emulated --target "$AARCH64" -p elucid-cuda
+    local at=target/c-programs link
+    mkdir -p "$at"
+    head -c 8601 host/demo/flowers.elucid >"$at/frame.rgb" # 61 x 47 pixels of something
+    local arguments=(tests/firmware/model/flowers32.elucid 61 47 "$at/frame.rgb")
+    "$(c_program native example.c)" "${arguments[@]}" "$at/native.f32" "$at/native.rgba" >/dev/null
+    for link in static dynamic; do
+        emulated "$(c_program "$link" example.c)" "${arguments[@]}" "$at/$link.f32" "$at/$link.rgba" >"$at/$link.txt"
+        if grep -qw avx2 /proc/cpuinfo; then cmp "$at/native.f32" "$at/$link.f32"; fi
+        grep -q "balances 1" "$at/$link.txt"
+        echo "C example, $link: $(grep class "$at/$link.txt")"
+    done
+)
+
+# The other programs for aarch64: misuse, stack and allocations, a stream, and C++ with threads.
+c_programs() (
+    cross c_programs || return 0
+    library
+    cargo build --locked --quiet --profile emulated --target "$AARCH64" -p elucid-cuda
+    local at=target/c-programs model=tests/firmware/model/flowers32.elucid link wrapped=() name
+    mkdir -p "$at"
+    head -c 8601 host/demo/flowers.elucid >"$at/frame.rgb"
+    cat "$at"/frame.rgb{,,} >"$at/frames.rgb"
+    "$(c_program native stream.c)" "$model" rgb 61 47 2 <"$at/frames.rgb" >"$at/native.stream" 2>/dev/null
+    "$(c_program native example.cpp)" "$model" 61 47 "$at/frame.rgb" >"$at/native.txt"
+    for link in static dynamic; do
+        emulated "$(c_program "$link" misuse.c)" "$model" >"$at/$link.txt" || { cat "$at/$link.txt" && exit 1; }
+        echo "misuse.c, $link: $(tail -n 1 "$at/$link.txt")"
+        emulated "$(c_program "$link" stream.c)" "$model" rgb 61 47 2 <"$at/frames.rgb" >"$at/$link.stream" 2>"$at/$link.txt"
+        [ "$(wc -c <"$at/$link.stream")" -eq $((3 * 4 * 61 * 47)) ]
+        emulated "$(c_program "$link" example.cpp)" "$model" 61 47 "$at/frame.rgb" >"$at/$link.txt"
+        if grep -qw avx2 /proc/cpuinfo; then
+            cmp "$at/native.stream" "$at/$link.stream"
+            diff "$at/native.txt" "$at/$link.txt"
+        fi
+        echo "stream.c and example.cpp, $link: $(cat "$at/$link.txt")"
+    done
+    for name in malloc calloc realloc aligned_alloc posix_memalign free; do wrapped+=("-Wl,--wrap=$name"); done
+    emulated "$(c_program static limits.c "${wrapped[@]}")" "$model" >"$at/limits.txt"
+    echo "limits.c: $(grep -E '^[a-z]' "$at/limits.txt" | paste -sd ' ')"
+    awk '
+        { is[$1] = $2 }
+        END { exit !(is["measured"] > 0 && is["calls"] > 0 && is["allocations"] == "0" && is["stack"] > 0 &&
+            is["stack"] <= 16 * 1024 && is["worker"] > 0 && is["worker"] <= 16 * 1024) }' "$at/limits.txt"
+)
+
+aarch64() (
+    say "aarch64, under emulation"
+    cross aarch64 || return 0
     local test=(cargo test --locked --quiet --profile emulated --target "$AARCH64")
     "${test[@]}" -p elucid-core --features std --lib
     "${test[@]}" -p elucid-tests --test golden --test kernels
@@ -170,6 +231,7 @@ aarch64() (
     skipped+=(a_batch_is_its_maps_one_by_one any_graph_conserves_whatever_is_kept)
     "${test[@]}" -p elucid-tests --test conformance --test properties --test batch --test graphs -- "${skipped[@]/#/--skip=}"
     c_example
+    c_programs
     echo "left out, since they take minutes under emulation and ask nothing of the instruction set that the others don't:"
     printf '  %s\n' "${skipped[@]}"
     echo "left out, since they start programs or have nothing to do with the CPU: the other files of tests/"
@@ -265,16 +327,21 @@ count() {
         }' "$work.out" >"$work.csv"
 }
 
-# Counts all cases of the pins at once, into target/instructions/counts.csv. Fails where that is impossible.
-counts() {
+# Whether a stage can count instructions here; says why it can't.
+countable() {
     if [ "$(uname -sm)" != "Linux x86_64" ] || ! grep -qw avx2 /proc/cpuinfo; then
-        skip instructions "the pins are for AVX2 on Linux"
+        skip "$1" "what it compares with is for AVX2 on Linux"
         return 1
     fi
     if ! command -v valgrind >/dev/null && ! { command -v apt-get >/dev/null && packages valgrind; }; then
-        lack instructions "valgrind is missing; install it"
+        lack "$1" "valgrind is missing; install it"
         return 1
     fi
+}
+
+# Counts all cases of the pins at once, into target/instructions/counts.csv. Fails where that is impossible.
+counts() {
+    countable instructions || return 1
     cargo build --release --quiet || exit
     local work=target/instructions jobs=() architecture memory rest
     rm -rf "$work" && mkdir -p "$work"
@@ -311,6 +378,8 @@ instructions() {
 # What the C interface adds to an explanation: at most 1 % of the instructions that it takes in Rust. An upper bound: what the compiler
 # moved from Rust's explainer into the C function counts as C's.
 c_call() {
+    countable c_call || return 0
+    library
     local work=target/instructions/c-call
     mkdir -p target/instructions
     cc -std=c99 -O1 -I core/include tests/c/call.c -o "$work" target/release/libelucid.a -lpthread -ldl -lm

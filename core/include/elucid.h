@@ -35,7 +35,8 @@
  * buffer is as long as it is said to be, only the caller can know.
  *
  * Threads. There is no global state. Different explainers may be used by different threads at once, also on the same model. One explainer
- * is for one call at a time, from any thread; a second call meanwhile gets ELUCID_E_BUSY. Do not close an explainer during a call.
+ * is for one call at a time, from any thread; a second call meanwhile gets ELUCID_E_BUSY, elucid_close as well. A call that comes while
+ * another thread closes the explainer gets ELUCID_E_BUSY or ELUCID_E_HANDLE, as long as the memory is there.
  *
  * Stack. A call takes less than 16 KiB of it.
  *
@@ -70,7 +71,8 @@ enum {
     ELUCID_E_ALIGNMENT = 2,        /* a pointer or stride of floats or structs is not a multiple of their alignment */
     ELUCID_E_OVERLAP = 3,          /* an output overlaps another buffer of the call or of the explainer */
     ELUCID_E_TOO_SMALL = 4,        /* a buffer is shorter than needed */
-    ELUCID_E_TOO_LARGE = 5,        /* a size that can't be: beyond the address space, or a frame or picture with a side above 32768 pixels */
+    ELUCID_E_TOO_LARGE = 5,        /* a size that can't be: beyond the address space, or a frame, a picture or an input with a side
+                                      above 32768 pixels */
     ELUCID_E_OPTIONS = 6,          /* an option without such a value, a reserved field that isn't 0, or no audit was asked for */
     ELUCID_E_FRAME = 7,            /* no such frame or picture: format, a side of 0, stride below a row, size of a tensor */
     ELUCID_E_HANDLE = 8,           /* not an open explainer: closed, moved or overwritten */
@@ -79,7 +81,7 @@ enum {
     ELUCID_E_TARGET = 11,          /* the model has no such class */
     ELUCID_E_NOT_FINITE = 12,      /* NaN or infinity in the frame or in what the network computed */
     /* the model */
-    ELUCID_E_TRUNCATED = 20,       /* it ends too early */
+    ELUCID_E_TRUNCATED = 20,       /* it ends too early, or is empty */
     ELUCID_E_NOT_A_MODEL = 21,     /* it is something else */
     ELUCID_E_VERSION = 22,         /* of a format version that this library doesn't know */
     ELUCID_E_CHECKSUM = 23,        /* damaged */
@@ -133,14 +135,14 @@ typedef struct elucid_options {
     uint32_t memory;               /* ELUCID_BLOCK.. */
     uint32_t half;                 /* 1: what is kept lies in half precision; half the memory, 11 bits */
     uint32_t threads;              /* most threads that elucid_set_pool may bring, up to 1024; 0 is 1 */
-    uint32_t width, height;        /* of the network's input, pixels; 0, 0: as the model says */
+    uint32_t width, height;        /* of the network's input, pixels, up to 32768; 0, 0: as the model says */
     uint32_t audit;                /* 1: elucid_explain keeps a ledger for elucid_audit */
     uint32_t reserved[7];          /* 0 */
 } elucid_options;
 
 /* What elucid_measure finds. */
 typedef struct elucid_info {
-    size_t memory_bytes;           /* enough for elucid_open at any alignment; a little less may do at a lucky address */
+    size_t memory_bytes;           /* what elucid_open asks for, at any alignment */
     size_t work_bytes;             /* what elucid_measure itself needs */
     uint32_t width, height;        /* of the network's input and of the map, pixels */
     uint32_t classes;              /* logits of the network */

@@ -8,6 +8,7 @@
 //! vouch for is in each SAFETY paragraph: that memory is as long as it was said to be, and that nobody else touches it.
 
 mod buffer;
+mod memory;
 mod opened;
 mod status;
 mod types;
@@ -26,11 +27,11 @@ use opened::Opened;
 pub use status::Status;
 pub use types::{
     Account, AccountStep, Answer, Broadcast, CudaInfo, Frame, Info, Options, Picture, Pool, Work,
-    format,
+    choice, format,
 };
 
 /// The explained class is the predicted one; ranks go on downwards from here.
-const PREDICTED: i32 = -1;
+pub const PREDICTED: i32 = -1;
 
 /// Major, minor and patch version, a byte each from the third up.
 const VERSION: u32 = {
@@ -102,13 +103,13 @@ pub unsafe extern "C" fn elucid_measure(
         out.apart(&[model_extent])?;
         let model = Model::parse(bytes)?;
         let found = if work.is_null() {
-            opened::with_heap(&model, |work, bytes| {
-                opened::measure(&model, &options, work, bytes)
+            memory::with_heap(&model, |work, bytes| {
+                memory::measure(&model, &options, work, bytes)
             })?
         } else {
             let extent = Extent::of(work, work_bytes, 1)?;
             extent.apart(&[model_extent, out])?;
-            opened::measure(&model, &options, work.cast(), work_bytes)?
+            memory::measure(&model, &options, work.cast(), work_bytes)?
         };
         info.write(found);
         Ok(())

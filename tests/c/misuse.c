@@ -7,6 +7,7 @@
  */
 #include <elucid.h>
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +78,7 @@ static void opening(const void *model, size_t bytes, void *memory, size_t room) 
     elucid_options options;
     unsigned char *damaged = malloc(bytes + 64), *work = malloc(room);
     size_t huge = (size_t)-1, i;
+    elucid_info widest;
     memset(&options, 0, sizeof options);
     paint();
     EXPECT(ELUCID_E_NULL, elucid_measure(NULL, bytes, NULL, NULL, 0, &out.info));
@@ -88,7 +90,10 @@ static void opening(const void *model, size_t bytes, void *memory, size_t room) 
     EXPECT(ELUCID_E_TOO_SMALL, elucid_measure(model, bytes, NULL, work, 100, &out.info));
     EXPECT(ELUCID_E_TOO_LARGE, elucid_measure(model, bytes, NULL, work, huge, &out.info));
     EXPECT(ELUCID_E_OVERLAP, elucid_measure(model, bytes, NULL, &out, sizeof out, &out.info));
-    EXPECT(ELUCID_E_NOT_A_MODEL, elucid_measure(model, 0, NULL, NULL, 0, &out.info));
+    EXPECT(ELUCID_E_TRUNCATED, elucid_measure(model, 0, NULL, NULL, 0, &out.info));
+    EXPECT(ELUCID_E_TRUNCATED, elucid_measure(model, 7, NULL, NULL, 0, &out.info));
+    EXPECT(ELUCID_E_TRUNCATED, elucid_open(model, 0, NULL, memory, room, &out.explainer));
+    EXPECT(ELUCID_E_NOT_A_MODEL, elucid_measure("?", 1, NULL, NULL, 0, &out.info));
     EXPECT(ELUCID_E_TRUNCATED, elucid_measure(model, 20, NULL, NULL, 0, &out.info));
     EXPECT(ELUCID_E_TRUNCATED, elucid_measure(model, bytes - 1, NULL, NULL, 0, &out.info));
 
@@ -116,7 +121,17 @@ static void opening(const void *model, size_t bytes, void *memory, size_t room) 
     }
     memset(&options, 0, sizeof options);
     options.width = options.height = 0xFFFFFFFF;
-    EXPECT(ELUCID_E_SHAPE, elucid_measure(model, bytes, &options, NULL, 0, &out.info));
+    EXPECT(ELUCID_E_TOO_LARGE, elucid_measure(model, bytes, &options, NULL, 0, &out.info));
+    EXPECT(ELUCID_E_TOO_LARGE, elucid_open(model, bytes, &options, memory, room, &out.explainer));
+    options.width = 32769, options.height = 32;
+    EXPECT(ELUCID_E_TOO_LARGE, elucid_measure(model, bytes, &options, NULL, 0, &out.info));
+    options.width = 32, options.height = 32769;
+    EXPECT(ELUCID_E_TOO_LARGE, elucid_measure(model, bytes, &options, NULL, 0, &out.info));
+    options.width = 0, options.height = 32;
+    EXPECT(ELUCID_E_OPTIONS, elucid_measure(model, bytes, &options, NULL, 0, &out.info));
+    options.width = 32768, options.height = 32;
+    if (elucid_measure(model, bytes, &options, NULL, 0, &widest) == ELUCID_OK && widest.width == 32768) ++passed;
+    else ++failed, printf("32768 x 32 can't be planned\n");
     options.width = options.height = 16000;
     {
         /* Large, but it can be planned; or beyond what can be addressed. */
@@ -264,9 +279,43 @@ static void reenter(void *context, elucid_work work, void *data) {
     work(data);
 }
 
+static elucid *raced;
+
+/* Calls some times, or until the explainer is closed. Returns null if a call was answered as none should be. */
+static void *caller(void *well) {
+    elucid_frame frame = a_frame();
+    elucid_result result;
+    unsigned i;
+    for (i = 0; i < 4; ++i) {
+        elucid_status status = elucid_classify(raced, &frame, &result, NULL, 0);
+        if (status == ELUCID_E_HANDLE) break;
+        if (status != ELUCID_OK && status != ELUCID_E_BUSY) return NULL;
+    }
+    return well;
+}
+
+/* Two threads call, a third closes in the midst of it and writes to the memory at once: it was let go of. */
+static void race(const void *model, size_t bytes, void *memory, size_t room, const elucid_options *options) {
+    pthread_t threads[2];
+    elucid_status status;
+    unsigned i;
+    if (elucid_open(model, bytes, options, memory, room, &raced)) exit(3);
+    for (i = 0; i < 2; ++i)
+        if (pthread_create(&threads[i], NULL, caller, threads)) exit(3);
+    do status = elucid_close(raced);
+    while (status == ELUCID_E_BUSY);
+    memset(memory, PAINT, room);
+    EXPECT(ELUCID_OK, status);
+    for (i = 0; i < 2; ++i) {
+        void *well = NULL;
+        if (pthread_join(threads[i], &well)) exit(3);
+        EXPECT(1, well != NULL);
+    }
+}
+
 int main(int argc, char **argv) {
     FILE *file = argc == 2 ? fopen(argv[1], "rb") : NULL;
-    size_t bytes, most = 1 << 24;
+    size_t bytes, most = 1 << 24, i, words[4];
     void *model, *memory, *other;
     elucid_options options;
     elucid_info info;
@@ -301,10 +350,14 @@ int main(int argc, char **argv) {
     EXPECT(ELUCID_E_HANDLE, elucid_close((elucid *)(((uintptr_t)memory + 63) / 64 * 64)));
     EXPECT(ELUCID_E_HANDLE, elucid_close((elucid *)((char *)memory + 1)));
 
-    /* Exactly as much as was measured, at any alignment. */
+    /* Exactly as much as was measured, and no byte less, at any alignment. */
     other = malloc(info.memory_bytes + 64);
-    if (elucid_open(model, bytes, &options, (char *)other + 1, info.memory_bytes, &explainer)) return 3;
-    elucid_close(explainer);
+    for (i = 0; i < 64; i += 7) {
+        char *at = (char *)other + i;
+        EXPECT(ELUCID_E_TOO_SMALL, elucid_open(model, bytes, &options, at, info.memory_bytes - 1, &out.explainer));
+        EXPECT(ELUCID_OK, elucid_open(model, bytes, &options, at, info.memory_bytes, &explainer));
+        EXPECT(ELUCID_OK, elucid_close(explainer));
+    }
     if (elucid_open(model, bytes, &options, memory, info.memory_bytes, &explainer)) return 3;
     /* Too early. */
     EXPECT(ELUCID_E_ORDER, elucid_explain(explainer, NULL, 0, &out.result));
@@ -365,6 +418,13 @@ int main(int argc, char **argv) {
     EXPECT(ELUCID_E_HANDLE, elucid_audit(explainer, &out.ledger, NULL, 0));
     EXPECT(ELUCID_E_HANDLE, elucid_class_name(explainer, 0, out.name, 64));
     EXPECT(ELUCID_E_HANDLE, elucid_set_pool(explainer, NULL));
+    /* The memory is the caller's again: no call writes to where it said that it was open. */
+    memcpy(words, explainer, sizeof words);
+    EXPECT(ELUCID_E_HANDLE, elucid_explain(explainer, &frame, 0, &out.result));
+    EXPECT(ELUCID_E_HANDLE, elucid_set_pool(explainer, &pool));
+    EXPECT(ELUCID_E_HANDLE, elucid_close(explainer));
+    EXPECT(0, memcmp(words, explainer, sizeof words));
+    for (i = 0; i < 2; ++i) race(model, bytes, memory, info.memory_bytes, &options);
 
     /* Without an audit there is no ledger. */
     options.audit = 0;

@@ -37,7 +37,7 @@ fn models_that_are_none_are_refused() {
         ("cut.elucid", &["cut.elucid", "cut off", "import it again"]),
         ("stub.elucid", &["stub.elucid", "cut off"]),
         ("flipped.elucid", &["flipped.elucid", "damaged", "checksum"]),
-        ("empty.elucid", &["empty.elucid", "not an .elucid model"]),
+        ("empty.elucid", &["empty.elucid", "cut off"]),
         (
             "text.elucid",
             &["text.elucid", "not an .elucid model", "elucid import"],

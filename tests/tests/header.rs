@@ -7,12 +7,15 @@ use std::mem::{MaybeUninit, offset_of};
 use std::ptr::{null, null_mut};
 
 use elucid_core::Model;
-use elucid_core::ffi::{self, Status};
-use elucid_core::plan::Act;
+use elucid_core::ffi::{self, Status, choice};
+use elucid_core::frame::Matrix;
+use elucid_core::plan::{Act, Memory};
 use elucid_core::rule::{Composite, Init, Split, Target};
 use elucid_host::aligned::Aligned;
 use elucid_host::engine::{Engine, Method, Threads};
 use elucid_tests::subject::Image;
+
+const HEADER: &str = include_str!("../../core/include/elucid.h");
 
 /// The header, structs and all.
 #[allow(non_camel_case_types, dead_code, missing_docs)]
@@ -100,73 +103,153 @@ fn functions_have_the_same_signatures() {
     let _: [unsafe extern "C" fn() -> u32; 2] = [functions::elucid_version, ffi::elucid_version];
     let _: [unsafe extern "C" fn(i32) -> *const _; 2] =
         [functions::elucid_strerror, ffi::elucid_strerror];
-    let header = include_str!("../../core/include/elucid.h");
-    let declared = header
+    let declared = HEADER
         .lines()
         .filter(|l| l.starts_with("elucid_status elucid_"))
         .count();
     assert_eq!(declared, 11, "a function of the header is missing above");
 }
 
+/// Names of the header with their values in it and in the library.
+macro_rules! values {
+    ($($name:ident = $rust:expr),+ $(,)?) => {
+        [$((stringify!($name), i64::from(c::$name), i64::from($rust))),+]
+    };
+}
+
+/// The place of a choice in its list.
+fn place<T: PartialEq>(all: &[T], choice: &T) -> u32 {
+    all.iter().position(|c| c == choice).unwrap() as u32
+}
+
 #[test]
 fn values_are_the_same() {
-    let status = |s: Status| s as i32 as u32;
-    let header = [
-        (c::ELUCID_OK, Status::Ok),
-        (c::ELUCID_E_NULL, Status::Null),
-        (c::ELUCID_E_ALIGNMENT, Status::Alignment),
-        (c::ELUCID_E_OVERLAP, Status::Overlap),
-        (c::ELUCID_E_TOO_SMALL, Status::TooSmall),
-        (c::ELUCID_E_TOO_LARGE, Status::TooLarge),
-        (c::ELUCID_E_OPTIONS, Status::Options),
-        (c::ELUCID_E_FRAME, Status::Frame),
-        (c::ELUCID_E_HANDLE, Status::Handle),
-        (c::ELUCID_E_BUSY, Status::Busy),
-        (c::ELUCID_E_ORDER, Status::Order),
-        (c::ELUCID_E_TARGET, Status::Target),
-        (c::ELUCID_E_NOT_FINITE, Status::NotFinite),
-        (c::ELUCID_E_TRUNCATED, Status::Truncated),
-        (c::ELUCID_E_NOT_A_MODEL, Status::NotAModel),
-        (c::ELUCID_E_VERSION, Status::Version),
-        (c::ELUCID_E_CHECKSUM, Status::Checksum),
-        (c::ELUCID_E_RECORD, Status::Record),
-        (c::ELUCID_E_MISALIGNED, Status::Misaligned),
-        (c::ELUCID_E_SHAPE, Status::Shape),
-        (c::ELUCID_E_UNSUPPORTED, Status::Unsupported),
-        (c::ELUCID_E_ARCHITECTURE, Status::Architecture),
-        (c::ELUCID_E_NO_DRIVER, Status::NoDriver),
-        (c::ELUCID_E_NO_DEVICE, Status::NoDevice),
-        (c::ELUCID_E_DRIVER_BROKEN, Status::DriverBroken),
-        (c::ELUCID_E_NO_KERNELS, Status::NoKernels),
-        (c::ELUCID_E_INTERNAL, Status::Internal),
-    ];
-    assert_eq!(header.len(), Status::ALL.len());
-    for (value, rust) in header {
-        assert_eq!(value, status(rust), "{rust:?}");
+    let code = |s: Status| s as i32;
+    let statuses = values! {
+        ELUCID_OK = code(Status::Ok),
+        ELUCID_E_NULL = code(Status::Null),
+        ELUCID_E_ALIGNMENT = code(Status::Alignment),
+        ELUCID_E_OVERLAP = code(Status::Overlap),
+        ELUCID_E_TOO_SMALL = code(Status::TooSmall),
+        ELUCID_E_TOO_LARGE = code(Status::TooLarge),
+        ELUCID_E_OPTIONS = code(Status::Options),
+        ELUCID_E_FRAME = code(Status::Frame),
+        ELUCID_E_HANDLE = code(Status::Handle),
+        ELUCID_E_BUSY = code(Status::Busy),
+        ELUCID_E_ORDER = code(Status::Order),
+        ELUCID_E_TARGET = code(Status::Target),
+        ELUCID_E_NOT_FINITE = code(Status::NotFinite),
+        ELUCID_E_TRUNCATED = code(Status::Truncated),
+        ELUCID_E_NOT_A_MODEL = code(Status::NotAModel),
+        ELUCID_E_VERSION = code(Status::Version),
+        ELUCID_E_CHECKSUM = code(Status::Checksum),
+        ELUCID_E_RECORD = code(Status::Record),
+        ELUCID_E_MISALIGNED = code(Status::Misaligned),
+        ELUCID_E_SHAPE = code(Status::Shape),
+        ELUCID_E_UNSUPPORTED = code(Status::Unsupported),
+        ELUCID_E_ARCHITECTURE = code(Status::Architecture),
+        ELUCID_E_NO_DRIVER = code(Status::NoDriver),
+        ELUCID_E_NO_DEVICE = code(Status::NoDevice),
+        ELUCID_E_DRIVER_BROKEN = code(Status::DriverBroken),
+        ELUCID_E_NO_KERNELS = code(Status::NoKernels),
+        ELUCID_E_INTERNAL = code(Status::Internal),
+    };
+    assert_eq!(statuses.len(), Status::ALL.len());
+    for (name, value, _) in statuses {
         // SAFETY: any number may be asked.
-        let text = unsafe { CStr::from_ptr(functions::elucid_strerror(rust as i32)) };
-        assert!(text.to_str().unwrap().len() > 5);
+        let text = unsafe { CStr::from_ptr(functions::elucid_strerror(value as i32)) };
+        assert!(text.to_str().unwrap().len() > 5, "{name}");
+        assert_ne!(text, c"no such status", "{name}");
     }
     // SAFETY: the same.
     let unknown = unsafe { CStr::from_ptr(functions::elucid_strerror(-77)) };
     assert_eq!(unknown, c"no such status");
-    for (value, rust) in [
-        (c::ELUCID_RGB8, ffi::format::RGB8),
-        (c::ELUCID_BGR8, ffi::format::BGR8),
-        (c::ELUCID_NV12, ffi::format::NV12),
-        (c::ELUCID_RGB_F32, ffi::format::RGB_F32),
-        (c::ELUCID_TENSOR_F32, ffi::format::TENSOR_F32),
-        (c::ELUCID_HEAT_F32, ffi::format::HEAT_F32),
-        (c::ELUCID_HEAT_U8, ffi::format::HEAT_U8),
-        (c::ELUCID_HEAT_RGBA8, ffi::format::HEAT_RGBA8),
-        (c::ELUCID_SPLIT, Act::Split as u32),
-        (c::ELUCID_RELEVANCE, Act::Relevance as u32),
-        (c::ELUCID_COLLECT, Act::Collect as u32),
-        (c::ELUCID_VERSION, ffi::elucid_version()),
-    ] {
-        assert_eq!(value, rust);
+
+    let preset = |wanted: fn(Split) -> Composite| {
+        let all = choice::PRESETS.map(|of| of(Split::Half));
+        place(&all, &wanted(Split::Half))
+    };
+    let split = |s| place(&choice::SPLITS, &s);
+    let init = |i| place(&choice::INITS, &i);
+    let memory = |m| place(&choice::MEMORIES, &m);
+    let matrix = |m| place(&choice::MATRICES, &m);
+    let choices = values! {
+        ELUCID_EXACT = preset(Composite::exact),
+        ELUCID_PAPER = preset(Composite::paper),
+        ELUCID_RATIO = split(Split::Ratio),
+        ELUCID_HALF = split(Split::Half),
+        ELUCID_PROJECTION_RATIO = split(Split::ProjectionRatio),
+        ELUCID_PROJECTION_HALF = split(Split::ProjectionHalf),
+        ELUCID_PROBABILITY = init(Init::Probability),
+        ELUCID_LOGIT = init(Init::Logit),
+        ELUCID_ONE = init(Init::One),
+        ELUCID_BLOCK = memory(Memory::Block),
+        ELUCID_KEEP = memory(Memory::Keep),
+        ELUCID_STAGE = memory(Memory::Stage),
+        ELUCID_BT601 = matrix(Matrix::Bt601),
+        ELUCID_BT709 = matrix(Matrix::Bt709),
+        ELUCID_BT601_FULL = matrix(Matrix::Bt601Full),
+        ELUCID_BT709_FULL = matrix(Matrix::Bt709Full),
+    };
+    let lists = [
+        choice::PRESETS.len(),
+        choice::SPLITS.len(),
+        choice::INITS.len(),
+        choice::MEMORIES.len(),
+        choice::MATRICES.len(),
+    ];
+    assert_eq!(
+        choices.len(),
+        lists.iter().sum::<usize>(),
+        "a choice that the header doesn't name"
+    );
+    let others = values! {
+        ELUCID_RGB8 = ffi::format::RGB8,
+        ELUCID_BGR8 = ffi::format::BGR8,
+        ELUCID_NV12 = ffi::format::NV12,
+        ELUCID_RGB_F32 = ffi::format::RGB_F32,
+        ELUCID_TENSOR_F32 = ffi::format::TENSOR_F32,
+        ELUCID_HEAT_F32 = ffi::format::HEAT_F32,
+        ELUCID_HEAT_U8 = ffi::format::HEAT_U8,
+        ELUCID_HEAT_RGBA8 = ffi::format::HEAT_RGBA8,
+        ELUCID_SPLIT = Act::Split as u32,
+        ELUCID_RELEVANCE = Act::Relevance as u32,
+        ELUCID_COLLECT = Act::Collect as u32,
+        ELUCID_VERSION = ffi::elucid_version(),
+        ELUCID_PREDICTED = ffi::PREDICTED,
+        RANK_OF_0 = ffi::PREDICTED,
+        RANK_OF_1 = ffi::PREDICTED - 1,
+        RANK_OF_LAST = i32::MIN,
+    };
+
+    let all = [&statuses[..], &choices, &others].concat();
+    for (name, header, rust) in &all {
+        assert_eq!(header, rust, "{name}");
     }
-    assert_eq!(c::ELUCID_PREDICTED, -1);
+    let mut compared: Vec<&str> = all.iter().map(|(name, ..)| *name).collect();
+    compared.sort_unstable();
+    // What bindgen found; and what it can't: macros with arguments.
+    let bound = include_str!(concat!(env!("OUT_DIR"), "/elucid.rs"));
+    let constants = bound.split("pub const ").skip(1);
+    let mut found: Vec<&str> = constants
+        .map(|rest| {
+            rest.split(|c: char| !c.is_alphanumeric() && c != '_')
+                .next()
+        })
+        .map(Option::unwrap)
+        .filter(|name| name.starts_with("ELUCID") || name.starts_with("RANK"))
+        .collect();
+    found.sort_unstable();
+    assert_eq!(
+        found, compared,
+        "the header's values, and those compared here"
+    );
+    let macros: Vec<&str> = HEADER
+        .lines()
+        .filter_map(|line| line.strip_prefix("#define ")?.split(' ').next())
+        .filter(|name| !found.contains(name))
+        .collect();
+    assert_eq!(macros, ["ELUCID_H", "ELUCID_RANK(n)"]);
 }
 
 /// Every choice of the options, and what the same choice gives in Rust.
@@ -178,7 +261,11 @@ fn every_function_does_what_the_library_does() {
     let image = Image::random(5, 32, 32);
     let shape = image.shape;
     let threads = Threads::new(1).unwrap();
-    let composites: [fn(Split) -> Composite; 2] = [Composite::exact, Composite::paper];
+    let exact: fn(Split) -> Composite = Composite::exact;
+    let presets = [
+        (c::ELUCID_EXACT, exact),
+        (c::ELUCID_PAPER, Composite::paper),
+    ];
     let splits = [
         (c::ELUCID_RATIO, Split::Ratio),
         (c::ELUCID_HALF, Split::Half),
@@ -190,7 +277,7 @@ fn every_function_does_what_the_library_does() {
         (c::ELUCID_LOGIT, Init::Logit),
         (c::ELUCID_ONE, Init::One),
     ];
-    for (preset, composite) in (0..).zip(composites) {
+    for (preset, composite) in presets {
         for (split, rust_split) in splits {
             let (init, rust_init) = inits[(split + preset) as usize % 3];
             let mut engine = Engine::new(&model, &threads);
@@ -277,7 +364,12 @@ fn every_function_does_what_the_library_does() {
                     logits.len(),
                 ));
                 assert_eq!((result.predicted, result.relevance), (seed.predicted, 0.0));
-                of(c::elucid_explain(explainer, null(), -2, &mut result));
+                of(c::elucid_explain(
+                    explainer,
+                    null(),
+                    c::RANK_OF_1,
+                    &mut result,
+                ));
                 assert_eq!(
                     (result.target, result.relevance),
                     (seed.target, seed.relevance)

@@ -132,13 +132,10 @@ fn every_truncation_is_a_typed_error() {
                 {
                     let cut = Aligned::copy_of(&bytes[..len]);
                     let error = Model::parse(cut.bytes()).unwrap_err();
-                    match error {
-                        Error::Truncated { need, have } => {
-                            assert!(need > have && have == len as u64, "{error:?}");
-                        }
-                        Error::NotAModel => assert!(len < MAGIC.len()),
-                        other => panic!("{other:?} for {len} of {} bytes", bytes.len()),
-                    }
+                    let Error::Truncated { need, have } = error else {
+                        panic!("{error:?} for {len} of {} bytes", bytes.len());
+                    };
+                    assert!(need > have && have == len as u64, "{error:?}");
                     // A cut file whose header was mended to match.
                     let mut mended = bytes[..len].to_vec();
                     if len >= RECORD {

@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use crate::error::Error;
 use crate::frame::{self, Matrix, Pixels, Plane};
 
-use super::{Frame, Picture, Status, format};
+use super::{Frame, Picture, Status, choice, format};
 
 /// Addresses that a buffer covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,12 +186,7 @@ impl Checked<'_> {
 }
 
 fn matrix(index: u32) -> Result<Matrix, Status> {
-    let all = [
-        Matrix::Bt601,
-        Matrix::Bt709,
-        Matrix::Bt601Full,
-        Matrix::Bt709Full,
-    ];
+    let all = choice::MATRICES;
     all.get(index as usize).copied().ok_or(Status::Frame)
 }
 

@@ -1,16 +1,9 @@
-//! An explainer in the caller's memory.
-//!
-//! ```text
-//! block    Elucid: mark, busy flag, model, pool, opened     never moves: parts of it refer to others
-//! steps    the schedule
-//! entries  the ledger, if one was asked for
-//! arena    everything else
-//! ```
+//! An explainer in the caller's memory: opened, used by one call at a time, closed.
 
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::audit::{Entry, Ledger};
 use crate::cpu::Cpu;
@@ -18,27 +11,28 @@ use crate::explain::Explainer;
 use crate::frame;
 use crate::model::{Model, Preprocess};
 use crate::op::head::Seed;
-use crate::overlay;
 use crate::par;
-use crate::plan::{Plan, Slot, Step, Value, Workspace};
+use crate::plan::{Plan, Step};
 use crate::rule::{Init, Target};
 use crate::shape::Shape;
 use crate::simd::Isa;
 
 use super::buffer::Extent;
-use super::{Account, AccountStep, Info, Options, Pool, Status};
-
-/// Pieces of the memory start at multiples of this.
-const ALIGN: usize = 64;
+use super::memory::{self, Rest};
+use super::{Account, AccountStep, Options, Pool, Status};
 
 /// What an open explainer bears, mixed with its own address so that a moved one is none.
-const MARK: usize = 0x31C1_0E1D;
+const FREE: usize = 0x31C1_0E1D;
+/// What it bears during a call.
+const BUSY: usize = 0x31C1_B059;
+/// What it bears before it is open, and once it is closed.
+const CLOSED: usize = 0;
 
 /// An explainer, opaque to C.
 #[repr(C, align(64))]
 pub struct Elucid {
+    /// [`FREE`], [`BUSY`] or [`CLOSED`].
     mark: AtomicUsize,
-    busy: AtomicBool,
     model_extent: Extent,
     memory: Extent,
     /// What the opened refers to: only replaced while there is none.
@@ -99,163 +93,6 @@ impl par::Pool for Callback {
     }
 }
 
-/// Memory that is dealt out piece by piece.
-struct Rest {
-    next: *mut u8,
-    left: usize,
-}
-
-impl Rest {
-    fn new(memory: *mut u8, bytes: usize) -> Self {
-        Self {
-            next: memory,
-            left: bytes,
-        }
-    }
-
-    /// Room for `count` values, aligned.
-    fn take<T>(&mut self, count: usize) -> Result<*mut T, Status> {
-        let gap = self.next.align_offset(ALIGN);
-        let bytes = count.checked_mul(size_of::<T>()).ok_or(Status::TooLarge)?;
-        let all = gap.checked_add(bytes).ok_or(Status::TooLarge)?;
-        self.left = self.left.checked_sub(all).ok_or(Status::TooSmall)?;
-        let place = self.next.wrapping_add(gap);
-        self.next = place.wrapping_add(bytes);
-        Ok(place.cast())
-    }
-
-    /// A slice of copies of `value`.
-    ///
-    /// # Safety
-    /// The memory is there to write to and nobody else uses it while `'s` lasts.
-    unsafe fn slice<'s, T: Copy>(&mut self, count: usize, value: T) -> Result<&'s mut [T], Status> {
-        let place = self.take::<T>(count)?;
-        for i in 0..count {
-            // SAFETY: inside the piece; the caller's promise.
-            unsafe { place.add(i).write(value) };
-        }
-        // SAFETY: written just now; the caller's promise.
-        Ok(unsafe { core::slice::from_raw_parts_mut(place, count) })
-    }
-}
-
-/// Bytes of pieces, each with the gap before it.
-fn total(pieces: &[(usize, usize)]) -> Result<usize, Status> {
-    let mut bytes = 0usize;
-    for &(count, size) in pieces {
-        let piece = count.checked_mul(size).ok_or(Status::TooLarge)?;
-        bytes = bytes
-            .checked_add(piece)
-            .and_then(|b| b.checked_next_multiple_of(ALIGN))
-            .ok_or(Status::TooLarge)?;
-    }
-    Ok(bytes)
-}
-
-/// Bytes of working memory that planning takes, wherever it starts.
-fn work_bytes(model: &Model<'_>) -> Result<usize, Status> {
-    let (slots, values, steps) = Workspace::capacity(model.node_count());
-    let pieces = [
-        (steps, size_of::<Step>()),
-        (values, size_of::<Value>()),
-        (slots, size_of::<Slot>()),
-    ];
-    Ok(total(&pieces)? + ALIGN)
-}
-
-/// Plans in some memory: the steps first, since they stay.
-///
-/// # Safety
-/// The memory is there to write to and nobody else uses it while `'p` lasts.
-unsafe fn plan<'p>(
-    model: &Model<'_>,
-    options: &Options,
-    rest: &mut Rest,
-) -> Result<Plan<'p>, Status> {
-    let (slots, values, steps) = Workspace::capacity(model.node_count());
-    // SAFETY: the caller's promise; the pieces don't overlap.
-    let workspace = unsafe {
-        Workspace {
-            steps: rest.slice(steps, Step::EMPTY)?,
-            values: rest.slice(values, Value::EMPTY)?,
-            slots: rest.slice(slots, Slot::EMPTY)?,
-        }
-    };
-    Ok(Plan::new(model, &options.plan(model)?, workspace)?)
-}
-
-/// Entries of the ledger.
-fn entries(plan: &Plan<'_>, options: &Options) -> usize {
-    if options.audit == 1 {
-        plan.relevance_steps().len()
-    } else {
-        0
-    }
-}
-
-/// What an explainer needs, planned in working memory.
-///
-/// # Safety
-/// `work` points to `bytes` bytes that nobody else uses during the call.
-pub(super) unsafe fn measure(
-    model: &Model<'_>,
-    options: &Options,
-    work: *mut u8,
-    bytes: usize,
-) -> Result<Info, Status> {
-    // SAFETY: the caller's promise.
-    let plan = unsafe { plan(model, options, &mut Rest::new(work, bytes))? };
-    let work_bytes = work_bytes(model)?;
-    let block = total(&[(1, size_of::<Elucid>())])?;
-    let kept = total(&[
-        (1, size_of::<Elucid>()),
-        (plan.steps().len(), size_of::<Step>()),
-        (entries(&plan, options), size_of::<Entry>()),
-        (plan.arena(), size_of::<f32>()),
-    ])?;
-    let shape = plan.options().image;
-    let spare = |region| plan.spare(region).len();
-    let drawing = overlay::scratch((shape.w, shape.h), 0);
-    let line = frame::scratch(shape.w);
-    let floats = spare(plan.image())
-        .saturating_sub(line)
-        .min(spare(plan.heat()).saturating_sub(drawing));
-    let widest = (floats / frame::scratch(1)).min(frame::MAX_SIDE as usize);
-    Ok(Info {
-        memory_bytes: kept.max(block + work_bytes) + ALIGN,
-        work_bytes,
-        width: shape.w,
-        height: shape.h,
-        classes: model.classes(),
-        steps: plan.relevance_steps().len() as u32 - 1,
-        max_frame_width: widest as u32,
-        reserved: [0; 3],
-    })
-}
-
-/// Calls `f` with working memory for planning from the heap.
-#[cfg(feature = "std")]
-pub(super) fn with_heap<R>(
-    model: &Model<'_>,
-    f: impl FnOnce(*mut u8, usize) -> Result<R, Status>,
-) -> Result<R, Status> {
-    extern crate std;
-    let bytes = work_bytes(model)?;
-    let mut work = std::vec::Vec::<u8>::new();
-    work.try_reserve_exact(bytes)
-        .map_err(|_| Status::TooLarge)?;
-    f(work.as_mut_ptr(), bytes)
-}
-
-/// There is no heap: working memory must be lent.
-#[cfg(not(feature = "std"))]
-pub(super) fn with_heap<R>(
-    _: &Model<'_>,
-    _: impl FnOnce(*mut u8, usize) -> Result<R, Status>,
-) -> Result<R, Status> {
-    Err(Status::TooSmall)
-}
-
 /// Makes an explainer.
 ///
 /// # Safety
@@ -272,12 +109,16 @@ pub(super) unsafe fn open(
     let block = rest.take::<Elucid>(1)?;
     let after = (rest.next, rest.left);
     // SAFETY: the caller's promise.
-    let plan = unsafe { plan(&model, options, &mut rest)? };
+    let plan = unsafe { memory::plan(&model, options, &mut rest)? };
+    // At some addresses less would do. What is too little at one is too little at all.
+    if bytes < memory::need(&model, &plan, options)? {
+        return Err(Status::TooSmall);
+    }
     // From here on, only the steps of what the planner used are needed.
     let mut rest = Rest::new(after.0, after.1);
     rest.take::<Step>(plan.steps().len())?;
     let plan = plan.without_values();
-    let count = entries(&plan, options);
+    let count = memory::entries(&plan, options);
     let entries = rest.take::<Entry>(count)?;
     for i in 0..count {
         // SAFETY: inside the piece; the caller's promise.
@@ -287,8 +128,7 @@ pub(super) unsafe fn open(
     // SAFETY: inside the piece; the caller's promise. Zeros are floats, whatever was there before.
     unsafe { arena.write_bytes(0, plan.arena()) };
     let fresh = Elucid {
-        mark: AtomicUsize::new(0),
-        busy: AtomicBool::new(false),
+        mark: AtomicUsize::new(CLOSED),
         model_extent,
         memory: extent,
         model: MaybeUninit::new(model),
@@ -303,13 +143,44 @@ pub(super) unsafe fn open(
     unsafe {
         block.write(fresh);
         Block(block).start()?;
-        (*block).mark.store(MARK ^ block.addr(), Ordering::Release);
+        (*block).mark.store(FREE ^ block.addr(), Ordering::Release);
     }
     Ok(block)
 }
 
 /// A block that one call has to itself.
 pub(super) struct Block(*mut Elucid);
+
+/// Runs one call on an explainer, if it is open and no other call does; it bears `after` then.
+///
+/// That it is open and that it is taken is one exchange: no other call can close it in between. Of what is no open explainer nothing is
+/// written to.
+///
+/// # Safety
+/// `explainer` is null or came from [`open`], and its memory is still there.
+unsafe fn take<R>(
+    explainer: *mut Elucid,
+    after: usize,
+    call: impl FnOnce(&mut Block) -> Result<R, Status>,
+) -> Result<R, Status> {
+    if explainer.is_null() {
+        return Err(Status::Null);
+    }
+    if !explainer.is_aligned() {
+        return Err(Status::Handle);
+    }
+    // SAFETY: aligned, and there by the caller's promise; an atomic may be looked at by several threads.
+    let mark = unsafe { &(*explainer).mark };
+    let [free, busy] = [FREE, BUSY].map(|m| m ^ explainer.addr());
+    match mark.compare_exchange(free, busy, Ordering::Acquire, Ordering::Relaxed) {
+        Ok(_) => {}
+        Err(found) if found == busy => return Err(Status::Busy),
+        Err(_) => return Err(Status::Handle),
+    }
+    let result = call(&mut Block(explainer));
+    mark.store(after, Ordering::Release);
+    result
+}
 
 /// Runs one call on an explainer, if it is open and no other call does.
 ///
@@ -319,23 +190,8 @@ pub(super) unsafe fn enter<R>(
     explainer: *mut Elucid,
     call: impl FnOnce(&mut Block) -> Result<R, Status>,
 ) -> Result<R, Status> {
-    if explainer.is_null() {
-        return Err(Status::Null);
-    }
-    if !explainer.is_aligned() {
-        return Err(Status::Handle);
-    }
-    // SAFETY: aligned, and there by the caller's promise; atomics may be looked at by several threads.
-    let (mark, busy) = unsafe { (&(*explainer).mark, &(*explainer).busy) };
-    if mark.load(Ordering::Acquire) != MARK ^ explainer.addr() {
-        return Err(Status::Handle);
-    }
-    if busy.swap(true, Ordering::Acquire) {
-        return Err(Status::Busy);
-    }
-    let result = call(&mut Block(explainer));
-    busy.store(false, Ordering::Release);
-    result
+    // SAFETY: the caller's promise.
+    unsafe { take(explainer, FREE ^ explainer.addr(), call) }
 }
 
 /// Ends an explainer: it is none from here on.
@@ -343,14 +199,9 @@ pub(super) unsafe fn enter<R>(
 /// # Safety
 /// As for [`enter`].
 pub(super) unsafe fn close(explainer: *mut Elucid) -> Result<(), Status> {
+    // Nothing in it needs to be dropped: all of it is borrowed.
     // SAFETY: the caller's promise.
-    unsafe {
-        enter(explainer, |block| {
-            // Nothing in it needs to be dropped: all of it is borrowed.
-            (*block.0).mark.store(0, Ordering::Release);
-            Ok(())
-        })
-    }
+    unsafe { take(explainer, CLOSED, |_| Ok(())) }
 }
 
 impl Block {

@@ -18,7 +18,7 @@ pub enum Status {
     Overlap = 3,
     /// A buffer is too small.
     TooSmall = 4,
-    /// A size can't be addressed.
+    /// A size can't be addressed, or a side is above 32768 pixels.
     TooLarge = 5,
     /// An option has no such value, or something reserved isn't 0.
     Options = 6,
@@ -107,7 +107,9 @@ impl Status {
             }
             Status::Overlap => c"two buffers of the call overlap",
             Status::TooSmall => c"a buffer is too small; elucid_measure and elucid.h say how large",
-            Status::TooLarge => c"a size is larger than this machine can address",
+            Status::TooLarge => {
+                c"a size is larger than this machine can address, or a side above 32768 pixels"
+            }
             Status::Options => {
                 c"an option has no such value, or a reserved field is not 0; start from a zeroed struct"
             }

@@ -2,9 +2,10 @@
 
 use core::ffi::{c_char, c_void};
 
+use crate::frame;
 use crate::model::Model;
-use crate::plan::{self, Memory};
-use crate::rule::{Composite, Init, Split};
+use crate::plan;
+use crate::rule::Init;
 use crate::shape::Shape;
 
 use super::Status;
@@ -160,24 +161,45 @@ pub mod format {
     pub const HEAT_RGBA8: u32 = 18;
 }
 
+/// What the numbers in [`Options`] and [`Frame`] choose: each is the place of a choice in its list.
+pub mod choice {
+    use crate::frame::Matrix;
+    use crate::plan::Memory;
+    use crate::rule::{Composite, Init, Split};
+
+    /// `elucid_options.preset`
+    pub const PRESETS: [fn(Split) -> Composite; 2] = [Composite::exact, Composite::paper];
+    /// `elucid_options.split`
+    pub const SPLITS: [Split; 4] = [
+        Split::Ratio,
+        Split::Half,
+        Split::ProjectionRatio,
+        Split::ProjectionHalf,
+    ];
+    /// `elucid_options.init`
+    pub const INITS: [Init; 3] = [Init::Probability, Init::Logit, Init::One];
+    /// `elucid_options.memory`
+    pub const MEMORIES: [Memory; 3] = [Memory::Block, Memory::Keep, Memory::Stage];
+    /// `elucid_frame.matrix`
+    pub const MATRICES: [Matrix; 4] = [
+        Matrix::Bt601,
+        Matrix::Bt709,
+        Matrix::Bt601Full,
+        Matrix::Bt709Full,
+    ];
+}
+
 impl Options {
     /// What the planner is told.
     pub(super) fn plan(&self, model: &Model<'_>) -> Result<plan::Options, Status> {
-        let split = {
-            use Split::{Half, ProjectionHalf, ProjectionRatio, Ratio};
-            pick(&[Ratio, Half, ProjectionRatio, ProjectionHalf], self.split)?
-        };
-        let composite = match self.preset {
-            0 => Composite::exact(split),
-            1 => Composite::paper(split),
-            _ => return Err(Status::Options),
-        };
+        let split = pick(&choice::SPLITS, self.split)?;
+        let composite = pick(&choice::PRESETS, self.preset)?(split);
         self.init()?;
-        let memories = [Memory::Block, Memory::Keep, Memory::Stage];
-        let memory = pick(&memories, self.memory)?;
+        let memory = pick(&choice::MEMORIES, self.memory)?;
         let own = model.input_shape();
         let image = match (self.width, self.height) {
             (0, 0) => own,
+            (w, h) if w.max(h) > frame::MAX_SIDE => return Err(Status::TooLarge),
             (w, h) if w > 0 && h > 0 => Shape::new(h, w, 3),
             _ => return Err(Status::Options),
         };
@@ -197,7 +219,7 @@ impl Options {
     }
 
     pub(super) fn init(&self) -> Result<Init, Status> {
-        pick(&[Init::Probability, Init::Logit, Init::One], self.init)
+        pick(&choice::INITS, self.init)
     }
 }
 

@@ -481,7 +481,12 @@ mod tests {
 
     #[test]
     fn short_and_foreign_bytes_are_typed_errors() {
-        assert_eq!(Model::parse(&[]).unwrap_err(), Error::NotAModel);
+        for have in 0..=MAGIC.len() {
+            let cut = Model::parse(&MAGIC[..have]).unwrap_err();
+            let (need, have) = (RECORD as u64, have as u64);
+            assert_eq!(cut, Error::Truncated { need, have });
+        }
+        assert_eq!(Model::parse(b"x").unwrap_err(), Error::NotAModel);
         assert_eq!(
             Model::parse(b"PK\x03\x04 not a model at all").unwrap_err(),
             Error::NotAModel

@@ -55,7 +55,9 @@ impl Header {
     /// # Errors
     /// [`Error::NotAModel`], [`Error::Truncated`] or [`Error::Version`].
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        if bytes.get(..8) != Some(&MAGIC[..]) {
+        // What ends within the mark, or is empty, may well have been a model.
+        let mark = &bytes[..bytes.len().min(MAGIC.len())];
+        if !MAGIC.starts_with(mark) {
             return Err(Error::NotAModel);
         }
         let have = bytes.len() as u64;
