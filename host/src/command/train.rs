@@ -12,11 +12,11 @@ use super::say::say;
 use crate::engine::Threads;
 use crate::picture::{ColorMap, Figure, render};
 use crate::preprocess::UNIT;
-use crate::train::adapter;
 use crate::train::config::Config;
 use crate::train::examples::Example;
 use crate::train::session::Watch;
 use crate::train::state::Epoch;
+use crate::train::{ablation, adapter};
 use crate::{atomic, metric::resize::bilinear};
 
 #[derive(Args)]
@@ -28,8 +28,35 @@ pub struct Arguments {
 #[derive(Subcommand)]
 enum What {
     /// Train an Attention Lattice Adapter for a frozen vision transformer
+    #[command(after_help = EXAMPLE)]
     Ala(Run),
+    /// Train it with and without AEA and LoRA, by several seeds, and compare the maps with other methods'
+    #[command(after_help = EXAMPLE)]
+    Ablation(Run),
 }
+
+const EXAMPLE: &str = "\
+A run's file, here with everything that has to be said and some that may be:
+
+  weights = \"ViT-B-16.safetensors\"   # CLIP's image encoder, timm's ViT or DeiT, DINO
+  epochs = 120
+  aea = true                           # false: attention on in every epoch
+  lora = { rank = 16, alpha = 16 }     # false: the encoder stays as it is
+  augment = true                       # false: features of the encoder are computed once and kept
+
+  [adapter]
+  width = 64
+  lattice = [0, 3, 6, 9]
+
+  [[data]]
+  dir = \"CUB_200_2011\"
+  format = \"cub\"
+  test = \"test\"
+
+  [ablation]                           # of `elucid train ablation`
+  seeds = [1, 2, 3]
+
+All keys with their defaults are in host/README.md.";
 
 #[derive(Args)]
 struct Run {
@@ -50,6 +77,7 @@ struct Run {
 pub fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.what {
         What::Ala(run) => ala(run),
+        What::Ablation(run) => ablation(run),
     }
 }
 
@@ -74,6 +102,20 @@ fn ala(run: &Run) -> Result<()> {
     Ok(())
 }
 
+fn ablation(run: &Run) -> Result<()> {
+    let config = Config::open(&run.config)?;
+    let threads = Threads::new(run.threads)?;
+    all_threads(run.threads);
+    let epochs = config.epochs;
+    let table = ablation::run(&config, &run.output, &threads, |name, folder| {
+        say!("{name}");
+        Box::new(Display::new(epochs, Some(folder)))
+    })?;
+    say!("{}", table.markdown());
+    say!("{}", run.output.join("table.json").display());
+    Ok(())
+}
+
 /// The tape's threads are the process's.
 fn all_threads(count: usize) {
     if count > 0 {
@@ -85,14 +127,14 @@ fn all_threads(count: usize) {
 }
 
 /// A bar on a terminal, plain lines otherwise.
-pub struct Display<'d> {
+pub struct Display {
     bar: ProgressBar,
     epochs: u32,
-    folder: Option<&'d Path>,
+    folder: Option<PathBuf>,
 }
 
-impl<'d> Display<'d> {
-    pub fn new(epochs: u32, folder: Option<&'d Path>) -> Self {
+impl Display {
+    pub fn new(epochs: u32, folder: Option<&Path>) -> Self {
         let bar = match std::io::stderr().is_terminal() {
             true => ProgressBar::new(0),
             false => ProgressBar::hidden(),
@@ -101,7 +143,7 @@ impl<'d> Display<'d> {
         Self {
             bar: bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())),
             epochs,
-            folder,
+            folder: folder.map(Path::to_owned),
         }
     }
 
@@ -115,7 +157,7 @@ impl<'d> Display<'d> {
     }
 }
 
-impl Watch for Display<'_> {
+impl Watch for Display {
     fn step(&mut self, epoch: u32, step: usize, steps: usize, loss: f64) {
         let message = format!("epoch {} of {}, loss {loss:.4}", epoch + 1, self.epochs);
         self.at(step, steps, message);
@@ -150,7 +192,7 @@ impl Watch for Display<'_> {
     }
 
     fn maps(&mut self, epoch: u32, maps: &[(&Example, Vec<f32>)], grid: [usize; 2]) -> Result<()> {
-        let Some(folder) = self.folder else {
+        let Some(folder) = &self.folder else {
             return Ok(());
         };
         let folder = folder.join("maps");

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use elucid_core::model::{Fit, Preprocess};
 use serde::{Deserialize, Serialize};
 
+use super::ablation::Ablation;
 use crate::dataset::Format;
 use crate::preprocess;
 
@@ -71,6 +72,8 @@ pub struct Config {
     /// Low-rank adaptation of the encoder's last block; `false` leaves the encoder as it is, as the paper's code does.
     #[serde(default)]
     pub lora: Choice<Lora>,
+    /// What `elucid train ablation` varies.
+    pub ablation: Option<Ablation>,
 }
 
 /// `false`, or what is to be done.

@@ -7,8 +7,10 @@
 //! - [`tape`]: a pass from given values to wanted ones; [`op`]: the operations that it is made of, and the loss;
 //! - [`optimizer`]: AdamW;
 //! - [`adapter`]: from the file of a run to an exported model;
+//! - [`ablation`]: what each part of it is worth;
 //! - [`session`]: the loop over epochs; [`state`]: a run on disk, which can be killed and resumed at any moment.
 
+pub mod ablation;
 pub mod adapter;
 mod augment;
 pub mod cache;

@@ -128,6 +128,12 @@ impl Folder {
         Ok(folder)
     }
 
+    /// One that is there.
+    #[must_use]
+    pub fn at(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
     /// A file in it.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
