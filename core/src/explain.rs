@@ -138,6 +138,7 @@ impl<'p, B: Backend> Explainer<'p, B> {
                     | Act::Gate
                     | Act::Forward
                     | Act::Recompute
+                    | Act::Enlarge
                     | Act::Pack
                     | Act::Unpack,
                     _,

@@ -239,6 +239,9 @@ pub enum Composite {
     Rules(Rules),
     /// Through all weights, as a derivative.
     Chain(Chain),
+    /// Not at all: the map is the adapter's own, enlarged bilinearly, the same for every class
+    /// ([`crate::arch::ala`]). There is nothing to conserve.
+    Attention,
 }
 
 /// eps of the reference implementation.
@@ -369,7 +372,7 @@ impl Composite {
     pub const fn share(&self, skip: crate::graph::Skip) -> Share {
         match self {
             Self::Rules(rules) => rules.split.share(skip),
-            Self::Chain(_) => Share::Both,
+            Self::Chain(_) | Self::Attention => Share::Both,
         }
     }
 }

@@ -41,6 +41,7 @@ impl Layer<'_> {
         let rules = match self.composite {
             Composite::Rules(rules) => rules,
             Composite::Chain(_) => return self.derivative((a, r), (out, scratch)),
+            Composite::Attention => return Err(self.unsupported()),
         };
         let node = self.model.node(step.node);
         let vector = |id| self.model.vector(id);
@@ -192,7 +193,7 @@ impl Layer<'_> {
         // Zero channels of a parameter-free shortcut have no input: what lands there would be lost.
         let kept = match self.composite {
             Composite::Rules(rules) => rules.conv.dead() == Dead::Redistribute,
-            Composite::Chain(_) => false,
+            Composite::Chain(_) | Composite::Attention => false,
         };
         let channels = self.step.shapes[1].c as usize;
         let live = match self.model.node(node.inputs[1]).op {

@@ -231,7 +231,12 @@ impl<'a> Cpu<'a> {
                     tally.into = total(out);
                     layer.gate(a, out)?;
                 }
-                Act::Forward | Act::Recompute | Act::Seed | Act::Pack | Act::Unpack => {
+                Act::Forward
+                | Act::Recompute
+                | Act::Seed
+                | Act::Enlarge
+                | Act::Pack
+                | Act::Unpack => {
                     return Err(layer.unsupported());
                 }
             }
@@ -286,6 +291,7 @@ impl Backend for Cpu<'_> {
             Act::Relevance | Act::Split | Act::Collect | Act::Weigh | Act::Gate => {
                 self.relevance(step, audit)
             }
+            Act::Enlarge => self.enlarge(step),
             Act::Pack => {
                 let (cx, o) = self.operands(step)?;
                 half::pack(&cx, o.a, o.out);

@@ -7,6 +7,20 @@ use crate::op::{attention, map, norm, token};
 use crate::plan::Step;
 
 impl Cpu<'_> {
+    /// The map of each image, in the size of the image, once for each target.
+    pub(super) fn enlarge(&mut self, step: &Step) -> Result<(), Error> {
+        let (images, targets, [from, to]) = (self.images, self.targets, step.shapes);
+        let (cx, o) = self.operands(step)?;
+        let each = o.out.len() / images;
+        let maps = o.a.chunks_exact(o.a.len() / images);
+        for (map, out) in maps.zip(o.out.chunks_exact_mut(each)) {
+            for out in out.chunks_exact_mut(each / targets) {
+                token::enlarge(&cx, (from, to), map, out);
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn transformer(&mut self, node: &Node, step: &Step) -> Result<(), Error> {
         let (model, [input, output]) = (self.model, step.shapes);
         let images = self.images;

@@ -5,6 +5,7 @@ use core::ffi::{c_char, c_void};
 use crate::frame;
 use crate::model::Model;
 use crate::plan;
+use crate::rule::Composite;
 use crate::rule::Init;
 use crate::shape::Shape;
 
@@ -193,7 +194,13 @@ impl Options {
     /// What the planner is told.
     pub(super) fn plan(&self, model: &Model<'_>) -> Result<plan::Options, Status> {
         let split = pick(&choice::SPLITS, self.split)?;
-        let composite = pick(&choice::PRESETS, self.preset)?(split);
+        let rules = pick(&choice::PRESETS, self.preset)?(split);
+        // Relevance can't pass a transformer; one that was trained with an adapter says itself where it looked.
+        let composite = if model.explainable() {
+            rules
+        } else {
+            Composite::Attention
+        };
         self.init()?;
         let memory = pick(&choice::MEMORIES, self.memory)?;
         let own = model.input_shape();

@@ -129,6 +129,29 @@ pub fn positions(
     });
 }
 
+/// A map of one channel, resized bilinearly; centres of pixels on halves, borders repeated.
+pub fn enlarge(cx: &Context<'_>, (from, to): (Shape, Shape), map: &[f32], out: &mut [f32]) {
+    let (rows, cols) = (from.h as usize, from.w as usize);
+    let (h, w) = (to.h as usize, to.w as usize);
+    let (down, across) = (rows as f32 / h as f32, cols as f32 / w as f32);
+    let grid = Grid {
+        rows: h,
+        cols: w,
+        row_step: 16,
+        col_step: w,
+    };
+    tiles(cx.pool, out, grid, &mut [], &|mut tile, _| {
+        for y in tile.rows() {
+            let line = linear(y, rows, down);
+            for (x, cell) in tile.row(y).iter_mut().enumerate() {
+                *cell = 0.0;
+                let taps = (&line, &linear(x, cols, across));
+                mix(map, cols, taps, core::slice::from_mut(cell));
+            }
+        }
+    });
+}
+
 /// `x` plus the feature map, resized bilinearly to its grid.
 pub fn fuse(
     cx: &Context<'_>,

@@ -37,6 +37,7 @@ pub fn infer(model: &Model<'_>, options: &Options, slots: &mut [Slot]) -> Result
 /// How an addition is split, if it is one and relevance is wanted.
 pub fn share(options: &Options, op: &Op) -> Option<Share> {
     match (op, options.composite) {
+        (_, Some(Composite::Attention)) => None,
         (Op::Add { skip, .. }, Some(composite)) => Some(composite.share(*skip)),
         _ => None,
     }
@@ -89,7 +90,7 @@ pub fn reads_image(model: &Model<'_>, input: NodeId) -> bool {
 /// Whether the way back through a node reads the activations of its inputs, and its own.
 fn reads(model: &Model<'_>, options: &Options, node: &Node, slot: &Slot) -> (bool, bool) {
     match options.composite {
-        None => (false, false),
+        None | Some(Composite::Attention) => (false, false),
         Some(Composite::Rules(rules)) => {
             let inputs = match node.op {
                 Op::Conv(_) | Op::Linear(_) => {

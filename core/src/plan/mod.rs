@@ -40,6 +40,8 @@ pub enum Act {
     /// The relevance of a node's output goes through its ReLU and BatchNorm, or what stands for them in a
     /// [`crate::rule::Chain`].
     Gate,
+    /// The adapter's map becomes one of the image's size.
+    Enlarge,
     /// An activation is put by in half precision.
     Pack,
     /// The same activation is taken out again.
@@ -84,6 +86,7 @@ impl Region {
 /// | relevance of a convolution of the image by rules | nothing, relevance of the output | heat `[h, w]` |
 /// | relevance in a derivative | input activation (of max pools only), relevance of the output | relevance of the input |
 /// | collect | relevance of the image | heat `[h, w]` |
+/// | enlarge | the adapter's map | heat `[h, w]` |
 /// | weigh, gate | output activation, if it is read | relevance of the output, changed in place |
 /// | pack, unpack | the activation in single, in half precision | the same in half, in single precision |
 ///
@@ -306,7 +309,7 @@ impl<'w> Plan<'w> {
         let at_image = options.end == End::Node(0);
         let summed = match options.composite {
             Some(Composite::Rules(rules)) => rules.first.is_none(),
-            Some(Composite::Chain(_)) | None => false,
+            Some(Composite::Chain(_) | Composite::Attention) | None => false,
         };
         if usize::from(end) >= nodes || at_image && summed {
             let node = u32::from(end);

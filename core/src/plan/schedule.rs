@@ -74,7 +74,9 @@ pub fn emit(
         s.outlives(end_activation);
     }
     let forward = s.step_count;
-    if options.composite.is_some() {
+    if options.composite == Some(Composite::Attention) {
+        s.enlarge(last)?;
+    } else if options.composite.is_some() {
         s.put_by();
         s.backward(last)?;
         end_relevance = s.end()?;
@@ -344,11 +346,31 @@ impl Scheduler<'_, '_> {
                 match self.options.composite {
                     Some(Composite::Chain(chain)) => self.derivative(id, chain)?,
                     Some(Composite::Rules(rules)) => self.relevance(id, rules)?,
-                    None => {}
+                    Some(Composite::Attention) | None => {}
                 }
             }
         }
         Ok(())
+    }
+
+    /// The adapter's map instead of relevance: that is what the last minimum and maximum were taken for.
+    fn enlarge(&mut self, last: NodeId) -> Result<(), Error> {
+        let mut nodes = (0..=last).rev();
+        let map = nodes.find(|&id| self.model.node(id).op == Op::MinMax);
+        let (Some(map), End::Map) = (map, self.options.end) else {
+            return Err(Error::Unsupported {
+                node: u32::from(last),
+            });
+        };
+        let mut seed = self.step(Act::Seed, last);
+        seed.ins[0] = self.activation(last)?;
+        (seed.out, _) = self.target(last)?;
+        self.push(seed)?;
+        let mut step = self.step(Act::Enlarge, map);
+        step.shapes = [step.shapes[1], self.slots[0].shape.with_channels(1)];
+        step.ins[0] = self.activation(map)?;
+        (step.out, _) = self.map()?;
+        self.push(step)
     }
 
     /// The last steps; the value of the relevance at the end, if that is a node.

@@ -27,7 +27,7 @@ use anyhow::{Result, anyhow, bail};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use elucid_core::arch::ala;
-use elucid_core::plan::{End, Memory};
+use elucid_core::plan::Memory;
 use elucid_core::rule::{Composite, Split};
 use elucid_core::simd::Isa;
 use elucid_core::{Model, Shape};
@@ -172,13 +172,16 @@ impl Rules {
         Ok(named(&preset, &self.preset)?(split, &model.preprocess()))
     }
 
-    /// What the rules ask for. Relevance can't flow through a transformer: there a forward pass is all, which leaves the
-    /// adapter's map, if there is one.
+    /// What the rules ask for. Relevance can't flow through a transformer: there it's the adapter's map, if there is one, and
+    /// otherwise a forward pass is all.
     fn method(&self, model: &Model<'_>) -> Result<Method> {
         let composite = self.composite(model)?;
         Ok(Method {
-            composite: Some(composite).filter(|_| model.explainable()),
-            end: model.find(ala::MAP).map_or(End::Map, End::Node),
+            composite: match model.find(ala::MAP) {
+                _ if model.explainable() => Some(composite),
+                Some(_) => Some(Composite::Attention),
+                None => None,
+            },
             memory: named(&Memory::ALL, &self.memory)?,
             half: self.checkpoints == Precision::F16,
             ..Method::new(None)

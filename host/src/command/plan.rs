@@ -71,7 +71,7 @@ pub(super) fn flops(model: &Model<'_>, plan: &Plan<'_>, step: &Step) -> u64 {
     let options = plan.options();
     let (images, maps) = (options.images as u64, options.maps() as u64);
     let shared = match options.composite {
-        Some(Composite::Chain(_)) => 0,
+        Some(Composite::Chain(_) | Composite::Attention) => 0,
         Some(Composite::Rules(_)) | None => images,
     };
     match (step.act, op) {
@@ -82,6 +82,8 @@ pub(super) fn flops(model: &Model<'_>, plan: &Plan<'_>, step: &Step) -> u64 {
         (Act::Forward | Act::Recompute, _) => once * images,
         (Act::Relevance | Act::Split | Act::Collect, _) => once * maps,
         (Act::Weigh | Act::Gate, _) => step.shapes[1].elements() as u64 * maps,
+        // Four cells of the map for every pixel.
+        (Act::Enlarge, _) => 8 * step.shapes[1].elements() as u64 * maps,
         (Act::Seed | Act::Pack | Act::Unpack, _) => 0,
     }
 }
@@ -119,6 +121,7 @@ pub(super) const fn act(step: &Step) -> &'static str {
         Act::Collect => "collect",
         Act::Weigh => "weigh",
         Act::Gate => "gate",
+        Act::Enlarge => "enlarge",
         Act::Pack => "pack",
         Act::Unpack => "unpack",
     }

@@ -302,7 +302,7 @@ fn weight_bytes(model: &Model<'_>, plan: &Plan<'_>, step: &Step) -> u64 {
     let options = plan.options();
     let (images, maps) = (options.images as u64, options.maps() as u64);
     let shared = match options.composite {
-        Some(Composite::Chain(_)) => 0,
+        Some(Composite::Chain(_) | Composite::Attention) => 0,
         Some(Composite::Rules(_)) | None => images,
     };
     match step.act {
@@ -311,7 +311,13 @@ fn weight_bytes(model: &Model<'_>, plan: &Plan<'_>, step: &Step) -> u64 {
         Act::Relevance if step.ins[0] == Region::EMPTY => weights * maps,
         Act::Relevance => weights * (shared + maps),
         Act::Gate => vectors * maps,
-        Act::Seed | Act::Weigh | Act::Split | Act::Collect | Act::Pack | Act::Unpack => 0,
+        Act::Seed
+        | Act::Weigh
+        | Act::Split
+        | Act::Collect
+        | Act::Enlarge
+        | Act::Pack
+        | Act::Unpack => 0,
     }
 }
 
