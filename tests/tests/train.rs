@@ -2,6 +2,7 @@
 //! weights. Epochs without attention leave the adapter as it was to the bit; a run that is killed and resumed ends with the
 //! same bits; the exported model says what the trained one said; what can't work is a line before any work is lost.
 
+#[allow(dead_code)] // Every test file uses a part of it.
 mod program;
 
 use std::path::Path;
