@@ -125,7 +125,9 @@ impl Source {
     /// # Errors
     /// For another name.
     pub fn format(&self) -> Result<Format> {
-        self.format.parse().map_err(|e: String| anyhow!("data: {e}"))
+        self.format
+            .parse()
+            .map_err(|e: String| anyhow!("data: {e}"))
     }
 }
 
@@ -265,7 +267,10 @@ impl Config {
         let config: Self = toml::from_str(text).map_err(|e| {
             let before = e.span().map_or("", |s| &text[..s.start.min(text.len())]);
             let line = 1 + before.matches('\n').count();
-            anyhow!("line {line}: {}", e.message().lines().next().unwrap_or_default())
+            anyhow!(
+                "line {line}: {}",
+                e.message().lines().next().unwrap_or_default()
+            )
         })?;
         config.check()?;
         Ok(config)
@@ -285,9 +290,10 @@ impl Config {
             () if !unit(self.validation) || self.validation == 0.0 => {
                 wrong("validation", "a share above 0 and below 1")
             }
-            () if self.epochs == 0 || self.aea && self.epochs % 2 == 1 => {
-                wrong("epochs", "positive, and even with aea: epochs come in pairs")
-            }
+            () if self.epochs == 0 || self.aea && self.epochs % 2 == 1 => wrong(
+                "epochs",
+                "positive, and even with aea: epochs come in pairs",
+            ),
             () if !(1..=4096).contains(&self.batch) => wrong("batch", "1 to 4096"),
             () if !(self.lr > 0.0 && self.lr < 10.0) => wrong("lr", "a small positive number"),
             () if !unit(self.weight_decay) => wrong("weight-decay", "0 to 1"),
@@ -305,17 +311,29 @@ impl Config {
     fn parts(&self) -> Result<()> {
         self.preprocess()?;
         if !["add", "none"].contains(&self.adapter.fusion.as_str()) {
-            bail!("adapter.fusion must be add or none, not {}", self.adapter.fusion);
+            bail!(
+                "adapter.fusion must be add or none, not {}",
+                self.adapter.fusion
+            );
         }
         let Some(lora) = self.lora.chosen() else {
             return Ok(());
         };
         if lora.rank == 0 || !lora.alpha.is_finite() || lora.projections.is_empty() {
-            bail!("lora needs a rank of 1 or more, a finite alpha and some projections; lora = false switches it off");
+            bail!(
+                "lora needs a rank of 1 or more, a finite alpha and some projections; lora = false switches it off"
+            );
         }
         let known = ["out", "fc", "proj", "q", "v"];
-        match lora.projections.iter().find(|p| !known.contains(&p.as_str())) {
-            Some(other) => bail!("lora.projections has {other}; choose from {}", known.join(", ")),
+        match lora
+            .projections
+            .iter()
+            .find(|p| !known.contains(&p.as_str()))
+        {
+            Some(other) => bail!(
+                "lora.projections has {other}; choose from {}",
+                known.join(", ")
+            ),
             None => Ok(()),
         }
     }

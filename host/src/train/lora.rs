@@ -123,7 +123,11 @@ impl Lora {
         let drawn = (0..self.rank * ci).map(|_| random.draw() * bound).collect();
         let both = [
             (&a, [self.rank, ci], drawn),
-            (&b, [rows.len(), self.rank], vec![0.0; rows.len() * self.rank]),
+            (
+                &b,
+                [rows.len(), self.rank],
+                vec![0.0; rows.len() * self.rank],
+            ),
         ];
         for (name, shape, data) in both {
             let new = Tensor {

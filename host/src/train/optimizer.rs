@@ -105,7 +105,9 @@ impl AdamW {
             Some(most) => (most / (norm + 1e-6)).min(1.0) as f32,
             None => 1.0,
         };
-        let Settings { betas, eps, decay, .. } = self.settings;
+        let Settings {
+            betas, eps, decay, ..
+        } = self.settings;
         for (name, parameter, gradient) in used {
             let count = gradient.elem_count();
             let moments = self.moments.entry(name.clone()).or_default();

@@ -153,7 +153,10 @@ impl Parameters {
                 Some(tensor) => Some(tensor.clone()),
                 None if adapts && Group::of(&wanted.name) == Group::Encoder => {
                     if !wanted.optional {
-                        bail!("the encoder's weights don't fit: {} is missing", wanted.name);
+                        bail!(
+                            "the encoder's weights don't fit: {} is missing",
+                            wanted.name
+                        );
                     }
                     None
                 }
@@ -272,8 +275,7 @@ impl Parameters {
             all.push((parameter, stored));
         }
         for (parameter, stored) in all {
-            let tensor =
-                Tensor::from_slice(&stored.data, stored.shape.as_slice(), &Device::Cpu)?;
+            let tensor = Tensor::from_slice(&stored.data, stored.shape.as_slice(), &Device::Cpu)?;
             parameter.var.set(&tensor)?;
         }
         Ok(())
@@ -373,7 +375,9 @@ mod tests {
         assert_ne!(tensors(&fresh), tensors(&other));
         let mut checkpoint = fresh.to_checkpoint().unwrap();
         let said = [("lattice", "0,1,2,3"), ("adapter_heads", "4")];
-        checkpoint.metadata.extend(said.map(|(k, v)| (k.to_owned(), v.to_owned())));
+        checkpoint
+            .metadata
+            .extend(said.map(|(k, v)| (k.to_owned(), v.to_owned())));
         let wanted = architecture::Wanted {
             heads: Some(3),
             ..architecture::Wanted::default()
@@ -400,7 +404,9 @@ mod tests {
         let deviation = spread("adapter.fusion_layers.layer_0.input_proj.1.weight");
         assert!((deviation / bound - 1.0).abs() < 0.1, "{deviation} {bound}");
         let trained = |name: &str| fresh.get(name).unwrap().trained;
-        assert!(!trained("adapter.fusion_layers.layer_0.input_proj.0.weight"));
+        assert!(!trained(
+            "adapter.fusion_layers.layer_0.input_proj.0.weight"
+        ));
         assert!(!trained("clip.ln_pre.weight") && !trained("head.bn1.running_mean"));
         assert!(trained("adapter.query_embed") && trained("reducer.conv.weight"));
         let decays = |name: &str| fresh.get(name).unwrap().decays;

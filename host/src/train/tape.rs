@@ -253,8 +253,11 @@ impl Runner<'_> {
             Op::AvgPool => op::average(first()?)?,
             Op::Subsample(s) => {
                 let cells = spaced(shape(0), s.stride);
-                op::subsample(first()?, cells)?
-                    .pad_with_zeros(2, usize::from(s.before), usize::from(s.after))?
+                op::subsample(first()?, cells)?.pad_with_zeros(
+                    2,
+                    usize::from(s.before),
+                    usize::from(s.after),
+                )?
             }
             Op::Tokens(t) => {
                 let x = first()?;
@@ -333,7 +336,12 @@ impl Runner<'_> {
     }
 
     /// A convolution, or fully connected layer of rows, with what follows.
-    fn convolution(&mut self, name: &str, c: &Conv, (x, shape): (&Tensor, Shape)) -> Result<Tensor> {
+    fn convolution(
+        &mut self,
+        name: &str,
+        c: &Conv,
+        (x, shape): (&Tensor, Shape),
+    ) -> Result<Tensor> {
         let normed = c.scale != NONE;
         let bias = if normed {
             let bias = format!("{name}.bias");
@@ -429,13 +437,17 @@ impl Runner<'_> {
         let statistics = if batch {
             let rows = x.elem_count() / c.max(1);
             if rows < 2 {
-                bail!("statistics of a batch need more than one value a channel; use larger batches");
+                bail!(
+                    "statistics of a batch need more than one value a channel; use larger batches"
+                );
             }
             let statistics = Statistics::new(c, x)?;
             let unbiased = rows as f64 / (rows as f64 - 1.0);
             let moves = [(&statistics.mean, 1.0), (&statistics.variance, unbiased)];
-            for ((part, old), (new, factor)) in
-                ["running_mean", "running_var"].iter().zip(&running).zip(moves)
+            for ((part, old), (new, factor)) in ["running_mean", "running_var"]
+                .iter()
+                .zip(&running)
+                .zip(moves)
             {
                 let moved: Vec<f32> = (op::values(old)?.iter().zip(new))
                     .map(|(&old, &new)| {
@@ -490,7 +502,11 @@ impl Runner<'_> {
         let Some(share) = dropout.map(|d| d.share).filter(|&share| share > 0.0) else {
             return Ok(value);
         };
-        let scale = if share < 1.0 { 1.0 / (1.0 - share) } else { 0.0 };
+        let scale = if share < 1.0 {
+            1.0 / (1.0 - share)
+        } else {
+            0.0
+        };
         let kept: Vec<f32> = (0..value.elem_count())
             .map(|_| if random.share() < share { 0.0 } else { scale })
             .collect();

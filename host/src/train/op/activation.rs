@@ -66,10 +66,7 @@ pub fn epilogue(x: &Tensor, bias: &Tensor, act: Activation) -> Result<Tensor> {
             return Ok([Some(grad.clone()), Some(db)]);
         }
         let (dz, db) = slope(act, c, &z, Some(&bias), &grad_values);
-        Ok([
-            Some(tensor(dz, shape)?),
-            Some(tensor(db, kept.1.shape())?),
-        ])
+        Ok([Some(tensor(dz, shape)?), Some(tensor(db, kept.1.shape())?)])
     };
     ([&x, bias], backward).by_hand("epilogue", y, shape)
 }
@@ -181,11 +178,7 @@ fn gelu_slope<L: Lanes>(l: L, x: L::Row) -> L::Row {
         .fold(l.splat(1.061_405_4), |p, &c| l.mul_add(p, t, l.splat(c)));
     let bell = exp(l, l.mul(l.mul(y, y), l.splat(-1.0)));
     let below = l.mul(l.mul(p, t), l.mul(bell, l.splat(0.5)));
-    l.mul_add(
-        l.mul(x, l.splat(DENSITY)),
-        bell,
-        reflect(l, x, below),
-    )
+    l.mul_add(l.mul(x, l.splat(DENSITY)), bell, reflect(l, x, below))
 }
 
 /// `s + 1.702 x s (1 - s)` with `s = sigmoid(1.702 x)`.
@@ -195,9 +188,5 @@ fn quick_gelu_slope<L: Lanes>(l: L, x: L::Row) -> L::Row {
     let below = l.div(e, l.add(e, l.splat(1.0)));
     // s (1 - s) is the same on both sides of 0.
     let bell = l.mul(below, l.mul_add(below, l.splat(-1.0), l.splat(1.0)));
-    l.mul_add(
-        l.mul(x, l.splat(1.702)),
-        bell,
-        reflect(l, x, below),
-    )
+    l.mul_add(l.mul(x, l.splat(1.702)), bell, reflect(l, x, below))
 }

@@ -124,7 +124,10 @@ impl<'a> Head<'a> {
             let at = |m: usize| first + m.min(count - 1);
             multiply::<L, M>(l, width, |m| self.row(at(m), 0), &keys, &mut p);
             multiply::<L, M>(l, width, |m| self.grad(at(m)), &turned, &mut ds);
-            for (p, ds) in p.chunks_exact_mut(columns).zip(ds.chunks_exact_mut(columns)) {
+            for (p, ds) in p
+                .chunks_exact_mut(columns)
+                .zip(ds.chunks_exact_mut(columns))
+            {
                 p[n..].fill(f32::MIN);
                 let inverse = 1.0 / softmax(l, p, scale);
                 score_slopes(l, p, ds, (inverse, scale));
@@ -132,12 +135,8 @@ impl<'a> Head<'a> {
             for group in (0..count).step_by(M) {
                 let sources = Sources::<M>::new(n, |m| &ds[(group + m) * columns..][..n]);
                 for (panel, lines) in rows.chunks_exact(n * PANEL).enumerate() {
-                    let acc = dot::<L, f32, false, M>(
-                        l,
-                        sources,
-                        lines.as_chunks().0,
-                        [l.splat(0.0); M],
-                    );
+                    let acc =
+                        dot::<L, f32, false, M>(l, sources, lines.as_chunks().0, [l.splat(0.0); M]);
                     for (m, acc) in acc.into_iter().enumerate().take(count - group) {
                         let to = &mut out[(first + group + m) * 3 * width..][..width];
                         l.store_some(acc, tail(to, panel));
@@ -183,12 +182,7 @@ fn multiply<'r, L: Lanes, const M: usize>(
     for group in (0..PANEL).step_by(M) {
         let sources = Sources::<M>::new(width, |m| row(group + m));
         for (p, panel) in keys.chunks_exact(width * PANEL).enumerate() {
-            let acc = dot::<L, f32, false, M>(
-                l,
-                sources,
-                panel.as_chunks().0,
-                [l.splat(0.0); M],
-            );
+            let acc = dot::<L, f32, false, M>(l, sources, panel.as_chunks().0, [l.splat(0.0); M]);
             for (m, acc) in acc.into_iter().enumerate() {
                 l.store_some(acc, &mut to[(group + m) * columns + p * PANEL..][..PANEL]);
             }
@@ -241,7 +235,9 @@ fn gather<'r, L: Lanes, const M: usize>(
         for (m, line) in lines.iter_mut().enumerate().take(count) {
             l.store(l.load_some(&row(m)[panel * PANEL..]), line);
         }
-        let groups = sums.chunks_exact_mut(M * PANEL).zip(across.chunks_exact(M * PANEL));
+        let groups = sums
+            .chunks_exact_mut(M * PANEL)
+            .zip(across.chunks_exact(M * PANEL));
         for (sums, across) in groups {
             let sources = Sources::<M>::new(PANEL, |m| &across[m * PANEL..][..PANEL]);
             let (cells, _) = sums.as_chunks_mut::<PANEL>();

@@ -33,7 +33,10 @@ pub fn convolution(x: &Tensor, w: &Tensor, windows: Windows) -> Result<Tensor> {
         let back = windows.reversed();
         let y = back.fold(co, &values(&flat.matmul(&matrix)?)?);
         let backward = move |grad: &Tensor| {
-            let wide = tensor(back.unfold(co, &values(grad)?), (flat.dim(0)?, weights.taps * co))?;
+            let wide = tensor(
+                back.unfold(co, &values(grad)?),
+                (flat.dim(0)?, weights.taps * co),
+            )?;
             let dx = wants[0].then(|| wide.matmul(&matrix.t()?)?.reshape(&x_shape));
             let dw = wants[1].then(|| {
                 let dw = flat.t()?.matmul(&wide)?;
@@ -75,27 +78,31 @@ impl Weights {
     fn outwards(self, w: &[f32]) -> Result<Tensor> {
         let Self { taps, ci, co } = self;
         let mut to = vec![0.0; w.len()];
-        to.par_chunks_mut(taps * co).enumerate().for_each(|(i, to)| {
-            for (tap, to) in to.chunks_exact_mut(co).enumerate() {
-                let from = i * taps + (taps - 1 - tap);
-                for (o, to) in to.iter_mut().enumerate() {
-                    *to = w[o * ci * taps + from];
+        to.par_chunks_mut(taps * co)
+            .enumerate()
+            .for_each(|(i, to)| {
+                for (tap, to) in to.chunks_exact_mut(co).enumerate() {
+                    let from = i * taps + (taps - 1 - tap);
+                    for (o, to) in to.iter_mut().enumerate() {
+                        *to = w[o * ci * taps + from];
+                    }
                 }
-            }
-        });
+            });
         tensor(to, (ci, taps * co))
     }
 
     fn outwards_back(self, d: &[f32]) -> Vec<f32> {
         let Self { taps, ci, co } = self;
         let mut to = vec![0.0; d.len()];
-        to.par_chunks_mut(ci * taps).enumerate().for_each(|(o, to)| {
-            for (i, to) in to.chunks_exact_mut(taps).enumerate() {
-                for (tap, to) in to.iter_mut().enumerate() {
-                    *to = d[(i * taps + (taps - 1 - tap)) * co + o];
+        to.par_chunks_mut(ci * taps)
+            .enumerate()
+            .for_each(|(o, to)| {
+                for (i, to) in to.chunks_exact_mut(taps).enumerate() {
+                    for (tap, to) in to.iter_mut().enumerate() {
+                        *to = d[(i * taps + (taps - 1 - tap)) * co + o];
+                    }
                 }
-            }
-        });
+            });
         to
     }
 
@@ -103,26 +110,30 @@ impl Weights {
     fn inwards(self, w: &[f32]) -> Result<Tensor> {
         let Self { taps, ci, co } = self;
         let mut to = vec![0.0; w.len()];
-        to.par_chunks_mut(ci * co).enumerate().for_each(|(tap, to)| {
-            for (i, to) in to.chunks_exact_mut(co).enumerate() {
-                for (o, to) in to.iter_mut().enumerate() {
-                    *to = w[(o * ci + i) * taps + tap];
+        to.par_chunks_mut(ci * co)
+            .enumerate()
+            .for_each(|(tap, to)| {
+                for (i, to) in to.chunks_exact_mut(co).enumerate() {
+                    for (o, to) in to.iter_mut().enumerate() {
+                        *to = w[(o * ci + i) * taps + tap];
+                    }
                 }
-            }
-        });
+            });
         tensor(to, (taps * ci, co))
     }
 
     fn inwards_back(self, d: &[f32]) -> Vec<f32> {
         let Self { taps, ci, co } = self;
         let mut to = vec![0.0; d.len()];
-        to.par_chunks_mut(ci * taps).enumerate().for_each(|(o, to)| {
-            for (i, to) in to.chunks_exact_mut(taps).enumerate() {
-                for (tap, to) in to.iter_mut().enumerate() {
-                    *to = d[(tap * ci + i) * co + o];
+        to.par_chunks_mut(ci * taps)
+            .enumerate()
+            .for_each(|(o, to)| {
+                for (i, to) in to.chunks_exact_mut(taps).enumerate() {
+                    for (tap, to) in to.iter_mut().enumerate() {
+                        *to = d[(tap * ci + i) * co + o];
+                    }
                 }
-            }
-        });
+            });
         to
     }
 }
@@ -185,7 +196,10 @@ pub fn average(x: &Tensor) -> Result<Tensor> {
     let (images, cells, c) = x.dims3()?;
     let factor = 1.0 / cells as f32;
     let mut y = vec![0.0; images * c];
-    for (y, x) in y.chunks_exact_mut(c).zip(values(&x)?.chunks_exact(cells * c)) {
+    for (y, x) in y
+        .chunks_exact_mut(c)
+        .zip(values(&x)?.chunks_exact(cells * c))
+    {
         for x in x.chunks_exact(c) {
             y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
         }

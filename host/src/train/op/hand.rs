@@ -208,8 +208,12 @@ pub trait ByHand {
     ///
     /// # Errors
     /// If there are fewer or more values than the shape has places.
-    fn by_hand(self, name: &'static str, value: Vec<f32>, shape: impl Into<Shape>)
-    -> Result<Tensor>;
+    fn by_hand(
+        self,
+        name: &'static str,
+        value: Vec<f32>,
+        shape: impl Into<Shape>,
+    ) -> Result<Tensor>;
 }
 
 macro_rules! by_hand {

@@ -82,11 +82,8 @@ impl Task for Backward<'_> {
                 l.mul(centred, l.splat(inverse))
             };
             let (mut sum, mut product) = (l.splat(0.0), l.splat(0.0));
-            let vectors = (self.weight.chunks(PANEL)).zip(
-                self.dw
-                    .chunks_mut(PANEL)
-                    .zip(self.db.chunks_mut(PANEL)),
-            );
+            let vectors = (self.weight.chunks(PANEL))
+                .zip(self.dw.chunks_mut(PANEL).zip(self.db.chunks_mut(PANEL)));
             let rows = x.chunks(PANEL).zip(grad.chunks(PANEL));
             for ((x, grad), (weight, (dw, db))) in rows.zip(vectors) {
                 let (normal, grad) = (normal(x), l.load_some(grad));

@@ -157,11 +157,16 @@ mod tests {
                 pad,
             };
             let (mut random, c) = (Random::new(1), 3);
-            let x: Vec<f32> = (0..2 * grid[0] * grid[1] * c).map(|_| random.draw()).collect();
+            let x: Vec<f32> = (0..2 * grid[0] * grid[1] * c)
+                .map(|_| random.draw())
+                .collect();
             let unfolded = windows.unfold(c, &x);
             let y: Vec<f32> = unfolded.iter().map(|_| random.draw()).collect();
             let dot = |a: &[f32], b: &[f32]| -> f64 {
-                a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+                a.iter()
+                    .zip(b)
+                    .map(|(&a, &b)| f64::from(a) * f64::from(b))
+                    .sum()
             };
             let (one, other) = (dot(&unfolded, &y), dot(&x, &windows.fold(c, &y)));
             assert!((one - other).abs() < 1e-4, "{windows:?}: {one} {other}");
