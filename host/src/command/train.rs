@@ -15,8 +15,8 @@ use crate::preprocess::UNIT;
 use crate::train::config::Config;
 use crate::train::examples::Example;
 use crate::train::session::Watch;
-use crate::train::state::Epoch;
-use crate::train::{ablation, adapter};
+use crate::train::state::{Epoch, Progress};
+use crate::train::{ablation, adapter, classifier};
 use crate::{atomic, metric::resize::bilinear};
 
 #[derive(Args)]
@@ -30,10 +30,34 @@ enum What {
     /// Train an Attention Lattice Adapter for a frozen vision transformer
     #[command(after_help = EXAMPLE)]
     Ala(Run),
+    /// Train a ResNet, from weights or from scratch, on the same loop
+    #[command(after_help = RESNET)]
+    Resnet(Run),
     /// Train it with and without AEA and LoRA, by several seeds, and compare the maps with other methods'
     #[command(after_help = EXAMPLE)]
     Ablation(Run),
 }
+
+const RESNET: &str = "\
+A run's file, here the recipe of the LRP paper's classifiers for CUB-200-2011:
+
+  weights = \"resnet50.safetensors\"  # torchvision's; its classifier is replaced. Or, from scratch: arch = \"resnet50\"
+  image = 224
+  norm = \"imagenet\"
+  optimizer = \"sgd\"                 # momentum 0.9
+  lr = 1e-3
+  power = 0.0                         # the learning rate stays
+  clip = 0.0                          # never
+  weight-decay = 1e-4
+  batch = 32
+  epochs = 300
+  patience = 6
+  aea = false
+  views = \"resized-crop\"
+
+  [[data]]
+  dir = \"CUB_200_2011\"
+  format = \"cub\"";
 
 const EXAMPLE: &str = "\
 A run's file, here with everything that has to be said and some that may be:
@@ -77,6 +101,7 @@ struct Run {
 pub fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.what {
         What::Ala(run) => ala(run),
+        What::Resnet(run) => resnet(run),
         What::Ablation(run) => ablation(run),
     }
 }
@@ -94,12 +119,26 @@ fn ala(run: &Run) -> Result<()> {
         &mut display,
     );
     display.bar.finish_and_clear();
-    let progress = trained?.progress;
+    finished(&trained?.progress, &run.output);
+    Ok(())
+}
+
+fn resnet(run: &Run) -> Result<()> {
+    let config = Config::open(&run.config)?;
+    all_threads(run.threads);
+    let mut display = Display::new(config.epochs, None);
+    let trained = classifier::train(&config, &run.output, run.resume, &mut display);
+    display.bar.finish_and_clear();
+    finished(&trained?.progress, &run.output);
+    Ok(())
+}
+
+/// What there is in the end.
+fn finished(progress: &Progress, folder: &Path) {
     if let (Some(best), Some(loss)) = (progress.best_epoch, progress.best) {
         say!("best epoch {best}, validation loss {loss:.4}");
     }
-    say!("{}", run.output.join("model.elucid").display());
-    Ok(())
+    say!("{}", folder.join("model.elucid").display());
 }
 
 fn ablation(run: &Run) -> Result<()> {

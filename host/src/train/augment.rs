@@ -4,7 +4,7 @@
 //! and flipped half of the time; one of ten is blurred (5 x 5, sigma 0.1 to 5), one of ten sharpened by a factor 1.5.
 
 use anyhow::Result;
-use elucid_core::model::{ChannelOrder, Preprocess};
+use elucid_core::model::{ChannelOrder, Fit, Preprocess};
 use image::RgbImage;
 use image::imageops;
 
@@ -44,6 +44,49 @@ pub fn view(photo: &Photo, how: &Preprocess, random: &mut Random) -> Result<Vec<
         cut = sharpen(&cut);
     }
     Ok(normalise(&cut, how))
+}
+
+/// A random part of a photo, resized to the input, and flipped half of the time: torchvision's `RandomResizedCrop` with its
+/// usual numbers (8 to 100 % of the area, sides 3:4 to 4:3) and `RandomHorizontalFlip`, as the LRP paper's classifiers were
+/// trained.
+///
+/// # Errors
+/// For preprocessing that fits no picture.
+pub fn resized(photo: &Photo, how: &Preprocess, random: &mut Random) -> Result<Vec<f32>> {
+    let (w, h) = photo.rgb.dimensions();
+    let area = f64::from(w) * f64::from(h);
+    let mut part = None;
+    for _ in 0..10 {
+        let size = area * (0.08 + 0.92 * f64::from(random.share()));
+        let side = (4.0f64 / 3.0).ln();
+        let ratio = (side * (2.0 * f64::from(random.share()) - 1.0)).exp();
+        let width = (size * ratio).sqrt().round() as u32;
+        let height = (size / ratio).sqrt().round() as u32;
+        if (1..=w).contains(&width) && (1..=h).contains(&height) {
+            let (x, y) = (random.below(w - width + 1), random.below(h - height + 1));
+            part = Some((x, y, width, height));
+            break;
+        }
+    }
+    // None fits: the largest part in the middle whose sides are possible.
+    let (x, y, width, height) = part.unwrap_or_else(|| {
+        let (width, height) = (w.min(h * 4 / 3).max(1), h.min(w * 4 / 3).max(1));
+        ((w - width) / 2, (h - height) / 2, width, height)
+    });
+    let cut = Photo {
+        rgb: imageops::crop_imm(&photo.rgb, x, y, width, height).to_image(),
+        name: photo.name.clone(),
+    };
+    let squash = Preprocess {
+        fit: Fit::Squash,
+        order: ChannelOrder::Rgb,
+        ..*how
+    };
+    let mut view = cut.prepare(&squash)?.crop;
+    if random.share() < 0.5 {
+        imageops::flip_horizontal_in_place(&mut view);
+    }
+    Ok(normalise(&view, how))
 }
 
 fn normalise(picture: &RgbImage, how: &Preprocess) -> Vec<f32> {
@@ -126,7 +169,7 @@ mod tests {
         let how = Preprocess {
             crop: [32, 32],
             resize: 32,
-            fit: elucid_core::model::Fit::Squash,
+            fit: Fit::Squash,
             ..UNIT
         };
         let photo = photo(|x, y| [(2 * x) as u8, (4 * y) as u8, 77]);
@@ -137,6 +180,9 @@ mod tests {
         // What is the same everywhere stays so, whatever is done.
         let plain = super::tests::photo(|_, _| [10, 20, 30]);
         for seed in 0..60 {
+            let part = resized(&plain, &how, &mut Random::new(seed)).unwrap();
+            assert_eq!(part.len(), 32 * 32 * 3);
+            assert!(part.chunks(3).all(|p| (p[2] - 30.0 / 255.0).abs() < 1e-6));
             let view = view(&plain, &how, &mut Random::new(seed)).unwrap();
             let same = [10.0 / 255.0, 20.0 / 255.0, 30.0 / 255.0];
             assert!(view.chunks(3).all(|p| {

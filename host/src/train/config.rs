@@ -16,6 +16,8 @@ use crate::preprocess;
 pub struct Config {
     /// Weights of the encoder (ALA), or weights to start from (ResNet; left out: from scratch).
     pub weights: Option<PathBuf>,
+    /// The ResNet that is trained from scratch, where there are no weights: resnet18, resnet50 .., or cifar-resnet20 ..
+    pub arch: Option<String>,
     /// Attention heads of the encoder; 64 channels each if left out.
     pub heads: Option<u16>,
     /// Side of the square the photos are resized to.
@@ -44,6 +46,12 @@ pub struct Config {
     /// Norm that the whole gradient is cut to; 0 for never.
     #[serde(default = "default::clip")]
     pub clip: f64,
+    /// `adamw`, or `sgd` with momentum 0.9.
+    #[serde(default = "default::optimizer")]
+    pub optimizer: String,
+    /// Random views: `crop` (the adapter's paper), or `resized-crop` (torchvision's RandomResizedCrop and flip, the LRP paper's).
+    #[serde(default = "default::views")]
+    pub views: String,
     /// Exponent of the schedule: `lr (1 - epoch / epochs)^power`.
     #[serde(default = "default::power")]
     pub power: f64,
@@ -222,6 +230,12 @@ mod default {
     pub fn clip() -> f64 {
         0.01
     }
+    pub fn optimizer() -> String {
+        "adamw".to_owned()
+    }
+    pub fn views() -> String {
+        "crop".to_owned()
+    }
     pub fn power() -> f64 {
         0.9
     }
@@ -313,6 +327,12 @@ impl Config {
 
     fn parts(&self) -> Result<()> {
         self.preprocess()?;
+        if !["adamw", "sgd"].contains(&self.optimizer.as_str()) {
+            bail!("optimizer must be adamw or sgd, not {}", self.optimizer);
+        }
+        if !["crop", "resized-crop"].contains(&self.views.as_str()) {
+            bail!("views must be crop or resized-crop, not {}", self.views);
+        }
         if !["add", "none"].contains(&self.adapter.fusion.as_str()) {
             bail!(
                 "adapter.fusion must be add or none, not {}",

@@ -34,8 +34,10 @@ pub struct Feed<'f> {
 pub enum View {
     /// As it is.
     Plain,
-    /// At random.
+    /// A random crop of a larger picture ([`augment::view`]).
     Random(u64),
+    /// A random part of any size ([`augment::resized`]).
+    Resized(u64),
 }
 
 impl<'f> Feed<'f> {
@@ -141,11 +143,15 @@ impl<'f> Feed<'f> {
         let how = self.how;
         let load = |example: &&Example| match view {
             View::Plain => Ok(example.sample.photo()?.prepare(&how)?.image),
-            View::Random(seed) => {
+            View::Random(seed) | View::Resized(seed) => {
                 // Another stream for every picture, whatever the order they are decoded in.
                 let name = example.sample.id.bytes();
                 let own = name.fold(seed, |h, b| h.wrapping_mul(0x100_0000_01B3) ^ u64::from(b));
-                augment::view(&example.sample.photo()?, &how, &mut Random::new(own))
+                let (photo, mut random) = (example.sample.photo()?, Random::new(own));
+                match view {
+                    View::Resized(_) => augment::resized(&photo, &how, &mut random),
+                    _ => augment::view(&photo, &how, &mut random),
+                }
             }
         };
         let images: Result<Vec<Vec<f32>>> = examples.par_iter().map(load).collect();

@@ -6,7 +6,7 @@
 //! - [`lora`]: low-rank changes of an encoder's weights;
 //! - [`tape`]: a pass from given values to wanted ones; [`op`]: the operations that it is made of, and the loss;
 //! - [`optimizer`]: AdamW;
-//! - [`adapter`]: from the file of a run to an exported model;
+//! - [`adapter`], [`classifier`]: from the file of a run to an exported model, for adapters and for ResNets;
 //! - [`ablation`]: what each part of it is worth;
 //! - [`session`]: the loop over epochs; [`state`]: a run on disk, which can be killed and resumed at any moment.
 
@@ -14,6 +14,7 @@ pub mod ablation;
 pub mod adapter;
 mod augment;
 pub mod cache;
+pub mod classifier;
 pub mod config;
 pub mod examples;
 pub mod feed;

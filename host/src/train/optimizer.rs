@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::op::{tensor, values};
-use super::parameters::{Group, Parameters};
+use super::parameters::{Group, Parameter, Parameters};
 use crate::checkpoint::Tensor as Stored;
 
 /// What the names of the state's tensors begin with.
@@ -22,6 +22,8 @@ pub struct Settings {
     pub eps: f64,
     /// Weight decay of the parameters that decay.
     pub decay: f64,
+    /// Momentum of stochastic gradient descent as PyTorch's `SGD` has it, with its coupled decay, instead of AdamW.
+    pub momentum: Option<f64>,
     /// The gradient's largest norm over all parameters of a step, or none.
     pub clip: Option<f64>,
 }
@@ -33,6 +35,7 @@ impl Default for Settings {
             betas: [0.9, 0.999],
             eps: 1e-8,
             decay: 1e-4,
+            momentum: None,
             clip: Some(0.01),
         }
     }
@@ -53,6 +56,32 @@ pub struct AdamW {
     /// Settings.
     pub settings: Settings,
     moments: BTreeMap<String, Moments>,
+}
+
+/// One step of SGD: `v = momentum v + (gradient + decay weight)`, `weight -= rate v`; the first step takes the gradient as it is.
+fn descend(
+    parameter: &Parameter,
+    gradient: &Tensor,
+    moments: &mut Moments,
+    (momentum, decay, factor, rate): (f64, f32, f32, f32),
+) -> Result<()> {
+    let keep = if moments.steps > 1 {
+        momentum as f32
+    } else {
+        0.0
+    };
+    let gradient = values(gradient)?;
+    let mut weights = values(parameter.var.as_tensor())?.to_vec();
+    (weights.par_iter_mut().with_min_len(4096))
+        .zip(gradient.par_iter())
+        .zip(moments.mean.par_iter_mut())
+        .for_each(|((weight, gradient), speed)| {
+            *speed = keep * *speed + (gradient * factor + decay * *weight);
+            *weight -= rate * *speed;
+        });
+    let dims = parameter.var.dims().to_vec();
+    parameter.var.set(&tensor(weights, dims)?)?;
+    Ok(())
 }
 
 impl AdamW {
@@ -118,6 +147,12 @@ impl AdamW {
                 moments.square = vec![0.0; count];
             }
             moments.steps += 1;
+            if let Some(momentum) = self.settings.momentum {
+                let decay = if parameter.decays { decay } else { 0.0 };
+                let how = (momentum, decay as f32, factor, rate as f32);
+                descend(parameter, &gradient, moments, how)?;
+                continue;
+            }
             let steps = f64::from(moments.steps);
             let [first, second] = betas.map(|beta| 1.0 - beta.powf(steps));
             let (size, root) = ((rate / first) as f32, second.sqrt() as f32);

@@ -108,6 +108,7 @@ pub fn settings(config: &Config) -> Settings {
     Settings {
         decay: config.weight_decay,
         clip: Some(config.clip).filter(|&clip| clip > 0.0),
+        momentum: (config.optimizer == "sgd").then_some(0.9),
         ..Settings::default()
     }
 }
@@ -244,9 +245,11 @@ impl<'s> Session<'s> {
         batch: &[&Example],
         sums: &mut Sums,
     ) -> Result<f64> {
-        let view = match self.config.augment {
-            true => View::Random(self.random(Use::Views, epoch, step)),
-            false => View::Plain,
+        let seed = self.random(Use::Views, epoch, step);
+        let view = match (self.config.augment, self.config.views.as_str()) {
+            (false, _) => View::Plain,
+            (true, "resized-crop") => View::Resized(seed),
+            (true, _) => View::Random(seed),
         };
         let given = self.feed.batch(batch, view)?;
         let labels: Vec<u32> = batch.iter().map(|e| e.label).collect();

@@ -14,6 +14,9 @@ mod map;
 mod norm;
 mod window;
 
+#[cfg(test)]
+mod tests;
+
 pub use activation::epilogue;
 pub use attention::attention;
 pub use batch_norm::{Statistics, batch_norm};
