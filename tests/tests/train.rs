@@ -467,11 +467,6 @@ fn what_cannot_work_is_said_before_any_work() {
     says(&run, "is kept in");
     says(
         &attempt("epochs = 2\naugment = false\nlora = false"),
-        "--resume",
-    );
-    std::fs::remove_dir_all(place.path("run")).unwrap();
-    says(
-        &attempt("epochs = 2\naugment = false\nlora = false"),
         "half precision",
     );
 }
