@@ -694,11 +694,19 @@ fn gradients_of_whole_networks_are_slopes() {
                     let difference = (at(step) - at(-step)) / (2.0 * step);
                     (difference - norm * norm).abs()
                 };
-                let shares = [1e-3, 2e-4, 5e-5].into_iter();
-                let error = shares.map(error).fold(f64::INFINITY, f64::min);
+                let most = 0.03 * norm * norm + 1e-4 * magnitude;
+                let errors = [1e-3, 1e-4, 3e-5, 1e-5].into_iter().map(error);
+                let (mut found, mut tried) = (false, Vec::new());
+                for error in errors {
+                    tried.push(error);
+                    found = error <= most;
+                    if found {
+                        break;
+                    }
+                }
                 assert!(
-                    error <= 0.04 * norm * norm + 1e-4 * magnitude,
-                    "{what}: {name}: {error} of {}, loss {magnitude}",
+                    found,
+                    "{what}: {name}: {tried:?} of {}, loss {magnitude}",
                     norm * norm
                 );
             }
