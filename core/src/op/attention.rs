@@ -79,7 +79,7 @@ impl Task for Head<'_> {
         let row = |i: usize, which: usize| part(self.qkv, (3 * i + which) * c + first, width);
         pack_keys(l, n, width, |i| row(i, 1), keys);
         pack_values(l, n, width, |i| row(i, 2), values);
-        let packed = (&*keys.as_chunks().0, &*values.as_chunks().0);
+        let packed = (keys.as_chunks().0, values.as_chunks().0);
         let query = |i: usize| row(i, 0);
         let (mut next, end) = (self.tile.rows().start, self.tile.rows().end);
         while next < end {

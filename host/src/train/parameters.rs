@@ -122,7 +122,8 @@ impl Parameters {
                 );
             }
             let group = Group::of(&wanted.name);
-            let trained = !wanted.running && !wanted.fixed && !(adapts && group == Group::Encoder);
+            let frozen = adapts && group == Group::Encoder;
+            let trained = !(wanted.running || wanted.fixed || frozen);
             let decays = !(table || wanted.norm);
             parameters.insert(&wanted.name, stored, (group, trained, decays))?;
         }
