@@ -99,7 +99,10 @@ enum {
     ELUCID_E_INTERNAL = 60
 };
 
-/* elucid_options.preset: the rules by which relevance is propagated. */
+/*
+ * elucid_options.preset: the rules by which relevance is propagated. A vision transformer with an attention lattice adapter has no use
+ * for them: the map is the adapter's own, 0 to 1, the same for every class, and nothing is conserved.
+ */
 enum {
     ELUCID_EXACT = 0,              /* no leaks: the map sums to the start to 1e-5 */
     ELUCID_PAPER = 1               /* as the reference implementation of the ECCV 2024 paper, leaks included */

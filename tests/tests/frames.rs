@@ -5,10 +5,17 @@ use std::path::{Path, PathBuf};
 use std::ptr::{null, null_mut};
 
 use elucid::ffi::{self, format};
-use elucid_core::Model;
 use elucid_core::frame::{Frame, Pixels, Plane, prepare};
+use elucid_core::model::Preprocess;
 use elucid_core::simd::Isa;
+use elucid_core::{Model, Shape};
 use elucid_host::aligned::Aligned;
+use elucid_host::architecture::{self, Network, Wanted};
+use elucid_host::checkpoint::Checkpoint;
+use elucid_host::classifier::Classifier;
+use elucid_host::engine::Threads;
+use elucid_host::import::{Options, import};
+use elucid_host::metric::resize::bilinear;
 use elucid_host::photo::Photo;
 use image::RgbImage;
 use image::imageops::{self, FilterType};
@@ -346,5 +353,44 @@ fn frames_are_seen_as_photos_are() {
         );
         assert!(off * 4 <= got.len());
         assert_eq!(far, 0, "{name}");
+    }
+}
+
+/// Through C a network with an adapter shows the adapter's own map, whatever rules were asked for.
+#[test]
+fn adapters_show_their_own_map_through_c() {
+    let weights = elucid_tests::golden::path("ala").join("weights.safetensors");
+    let checkpoint = Checkpoint::open(&weights).unwrap();
+    let wanted = Wanted {
+        heads: Some(3),
+        ..Wanted::default()
+    };
+    let net = architecture::infer(&checkpoint, &wanted).unwrap();
+    let how = Preprocess {
+        resize: 96,
+        crop: [80, 96],
+        ..net.preprocess()
+    };
+    let options = Options {
+        bn_eps: 1e-5,
+        half: false,
+        preprocess: how,
+        classes: Vec::new(),
+    };
+    let file = Aligned::copy_of(&import(&checkpoint, &net, &options).unwrap());
+    let picture = Photo::open(source()).unwrap();
+    let got = Seen::photo(file.bytes(), &picture.rgb);
+    let model = Model::parse(file.bytes()).unwrap();
+    let threads = Threads::new(1).unwrap();
+    let mut network = Classifier::new(&model, Shape::new(80, 96, 3), &threads);
+    let image = picture.prepare(&how).unwrap().image;
+    let node = model.find("attention_map").unwrap();
+    let (logits, map, shape) = network.activation(&image, node).unwrap();
+    assert_eq!((shape.h, shape.w), (5, 6));
+    assert_eq!(got.logits, logits);
+    let large = bilinear(&map, [5, 6], [80, 96]);
+    assert_eq!(got.map.len(), large.len());
+    for (a, b) in got.map.iter().zip(&large) {
+        assert!((a - b).abs() < 1e-5, "{a} {b}");
     }
 }

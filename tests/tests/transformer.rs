@@ -4,14 +4,16 @@
 use std::path::PathBuf;
 
 use elucid_core::graph::Activation;
+use elucid_core::op::head::Seed;
 use elucid_core::plan::End;
-use elucid_core::rule::{Composite, Split};
+use elucid_core::rule::{Composite, Init, Split, Target};
 use elucid_core::simd::Isa;
 use elucid_core::{Model, Shape};
 use elucid_host::architecture::{self, Network, Wanted};
 use elucid_host::checkpoint::Checkpoint;
 use elucid_host::engine::{Engine, Method, Threads};
 use elucid_host::import::{Options, import};
+use elucid_host::metric::resize::bilinear;
 use elucid_host::model_file::ModelBytes;
 use elucid_host::preprocess;
 use elucid_tests::golden::path;
@@ -331,6 +333,48 @@ fn relevance_and_gradients_stop_where_there_is_no_rule() {
         .open(shape, method)
         .map(drop)
         .unwrap();
+}
+
+#[test]
+fn the_adapters_map_is_a_map_like_others() {
+    let golden = Tensors::load(folder("ala").join("golden.safetensors"));
+    let bytes = model_as(&checkpoint("ala"), &ala(), false);
+    let model = bytes.parse().unwrap();
+    let (images, shape) = pixels(golden.get("image"));
+    let threads = Threads::new(2).unwrap();
+    let method = Method {
+        images: 2,
+        targets: 2,
+        ..Method::new(Some(Composite::Attention))
+    };
+    let mut engine = Engine::new(&model, &threads);
+    let mut explainer = engine.open(shape, method).unwrap();
+    let mut seeds = [Seed::default(); 4];
+    let targets = [Target::Predicted, Target::Class(3)].repeat(2);
+    explainer.forward(&images).unwrap();
+    explainer
+        .maps(&targets, Init::Probability, &mut seeds, None)
+        .unwrap();
+    assert_eq!([seeds[1].target, seeds[3].target], [3, 3]);
+    let mut maps = vec![0.0; 4 * shape.pixels()];
+    explainer.heat(&mut maps).unwrap();
+    let coarse = golden.get("attention_map").to_f32();
+    for (map, coarse) in maps.chunks(2 * shape.pixels()).zip(coarse.chunks(64)) {
+        let large = bilinear(coarse, [8, 8], [128, 128]);
+        let want: Vec<f64> = large.iter().map(|&v| f64::from(v)).collect();
+        let (first, second) = map.split_at(shape.pixels());
+        compare(first, &want, "map");
+        assert_eq!(first, second);
+    }
+    // A network without an adapter has none.
+    let wanted = Wanted {
+        heads: Some(3),
+        ..Wanted::default()
+    };
+    let bytes = model_as(&checkpoint("clip"), &wanted, false);
+    let model = bytes.parse().unwrap();
+    let mut engine = Engine::new(&model, &threads);
+    assert!(engine.open(Shape::new(96, 96, 3), method).is_err());
 }
 
 #[test]
