@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Packages of features that must build, for every crate that has some.
-CORE_FEATURES=("" "std" "log" "defmt" "std,log" "capi" "std,capi" "bare")
+CORE_FEATURES=("" "transformer" "std" "log" "defmt" "std,log" "capi" "std,capi" "bare")
 
 AARCH64=aarch64-unknown-linux-gnu
 AARCH64_ROOT=/usr/aarch64-linux-gnu

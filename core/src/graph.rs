@@ -372,6 +372,15 @@ impl Op {
         }
     }
 
+    /// Whether it's an operation that only transformers and adapters have: without the feature `transformer` none of them runs.
+    #[must_use]
+    pub const fn is_of_transformer(&self) -> bool {
+        match self {
+            Op::Conv(c) => matches!(c.act, Activation::Gelu | Activation::QuickGelu),
+            _ => !self.explainable(),
+        }
+    }
+
     /// Whether relevance can flow through it.
     #[must_use]
     pub const fn explainable(&self) -> bool {

@@ -109,6 +109,13 @@ impl<'a> Cpu<'a> {
     }
 
     fn forward(&mut self, node: &Node, step: &Step) -> Result<(), Error> {
+        // Code for boards leaves out what their networks don't have.
+        let left_out = !cfg!(feature = "transformer") && node.op.is_of_transformer();
+        if left_out {
+            return Err(Error::Unsupported {
+                node: u32::from(step.node),
+            });
+        }
         let (model, weight) = (self.model, |id| self.weights(id));
         let shapes = (step.shapes[0], step.shapes[1]);
         let (input, output) = (shapes.0.elements(), shapes.1.elements());
@@ -166,7 +173,11 @@ impl<'a> Cpu<'a> {
             | Op::MatMul
             | Op::MinMax
             | Op::MulMap
-            | Op::Affine(_) => self.transformer(node, step)?,
+            | Op::Affine(_) => {
+                if cfg!(feature = "transformer") {
+                    self.transformer(node, step)?;
+                }
+            }
             Op::Input => {}
         }
         Ok(())
@@ -291,7 +302,7 @@ impl Backend for Cpu<'_> {
             Act::Relevance | Act::Split | Act::Collect | Act::Weigh | Act::Gate => {
                 self.relevance(step, audit)
             }
-            Act::Enlarge => self.enlarge(step),
+            Act::Enlarge if cfg!(feature = "transformer") => self.enlarge(step),
             Act::Pack => {
                 let (cx, o) = self.operands(step)?;
                 half::pack(&cx, o.a, o.out);
@@ -302,7 +313,7 @@ impl Backend for Cpu<'_> {
                 half::unpack(&cx, o.a, o.out);
                 Ok(())
             }
-            Act::Seed => Err(Error::Unsupported {
+            Act::Seed | Act::Enlarge => Err(Error::Unsupported {
                 node: u32::from(step.node),
             }),
         }

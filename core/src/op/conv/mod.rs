@@ -250,8 +250,10 @@ impl Epilogue for Forward<'_> {
         y = match self.finish.act {
             Activation::Identity => y,
             Activation::Relu => l.relu(y),
-            Activation::Gelu => gelu(l, y),
-            Activation::QuickGelu => quick_gelu(l, y),
+            Activation::Gelu if cfg!(feature = "transformer") => gelu(l, y),
+            Activation::QuickGelu if cfg!(feature = "transformer") => quick_gelu(l, y),
+            // Refused before it comes to this.
+            Activation::Gelu | Activation::QuickGelu => y,
         };
         l.store_some(y, out);
     }
