@@ -671,7 +671,9 @@ fn gradients_of_whole_networks_are_slopes() {
                 trained.all(|(name, _)| gradients.contains_key(name)),
                 "{what}: not all parameters are reached"
             );
-            for (name, gradient) in &gradients {
+            // Of many parameters a third will do: each costs several passes.
+            let every = if gradients.len() > 60 { 3 } else { 1 };
+            for (name, gradient) in gradients.iter().step_by(every) {
                 let values = floats(gradient);
                 let norm: f64 = values
                     .iter()

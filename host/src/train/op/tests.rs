@@ -271,3 +271,40 @@ fn resizing_is_what_the_core_does() {
     }
     assert!(bilinear([5, 7], [5, 7]).unwrap().is_none());
 }
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        pool.build().unwrap().install(|| {
+            let mut stream = Random::new(6);
+            let mut var = |shape: &[usize]| Var::from_tensor(&random(shape, &mut stream)).unwrap();
+            let (c, n) = (32, 45);
+            let (x, w, bias) = (var(&[3, n, c]), var(&[3 * c, c]), var(&[3 * c]));
+            let (scale, shift, kernel) = (var(&[c]), var(&[c]), var(&[c, c, 3, 3]));
+            let windows = Windows {
+                grid: [5, 9],
+                kernel: [3; 2],
+                stride: 1,
+                pad: 1,
+            };
+            let heads = Attention { c: 32, heads: 2 };
+            let y = layer_norm(&x, &scale, &shift, 1e-6)?;
+            let y = dense(&y, &w, Some(&bias), Activation::Gelu)?;
+            let y = convolution(&attention(&y, heads)?, &kernel, windows)?;
+            let how = (Statistics::new(c, &y)?, true);
+            let y = batch_norm(&y, [&scale, &shift], how, 1e-5, Activation::Relu)?;
+            let y = max_pool(&y, windows)?;
+            let store = y.sqr()?.sum_all()?.backward()?;
+            let all = [x, w, bias, scale, shift, kernel];
+            let gradients = all.map(|var| store.get(var.as_tensor()).unwrap().clone());
+            (gradients.iter().chain([&y]))
+                .map(|t| t.flatten_all()?.to_vec1::<f32>())
+                .collect::<Result<Vec<_>>>()
+        })
+    };
+    let one = run(1).unwrap();
+    for threads in [2, 3] {
+        assert_eq!(one, run(threads).unwrap());
+    }
+}
