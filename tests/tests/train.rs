@@ -416,6 +416,100 @@ fn a_killed_run_ends_with_the_same_bits() {
     );
 }
 
+#[test]
+fn data_sets_are_mixed_by_the_names_of_their_classes() {
+    let place = place();
+    for folder in ["more", "more/red", "more/green"] {
+        place.folder(folder);
+    }
+    for name in ["red/a", "red/b", "green/a", "green/b", "green/c"] {
+        place.photo(&format!("more/{name}.png"), 44, 40);
+    }
+    let own =
+        text("epochs = 2") + "[[data]]\ndir = \"more\"\nformat = \"folder\"\ntest = \"all\"\n";
+    place.write("run.toml", own);
+    let config = Config::open(&place.path("run.toml")).unwrap();
+    let examples = Examples::open(&config).unwrap();
+    assert_eq!(examples.classes, ["blue", "red", "green"]);
+    let of = |class| {
+        let learnt = examples.train.iter().chain(&examples.validation);
+        learnt.filter(|e| e.label == class).count()
+    };
+    assert_eq!([of(0), of(1), of(2)], [8, 10, 3]);
+    // Every class has pictures held out, the same ones for the same seed.
+    for class in 0..3 {
+        assert!(examples.validation.iter().any(|e| e.label == class));
+    }
+    assert_eq!(examples.test.len(), 5);
+    let again = Examples::open(&config).unwrap();
+    let ids = |e: &Examples| {
+        e.validation
+            .iter()
+            .map(|e| e.sample.id.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&examples), ids(&again));
+}
+
+#[test]
+fn sixteen_pictures_are_learnt_by_heart() {
+    let place = place();
+    let config = config(
+        &place,
+        "epochs = 60\naugment = false\npatience = 60\nmap-dropout = 0.0",
+    );
+    let (trained, _) = train(&config, &place.path("run"));
+    let last = trained.progress.epochs.last().unwrap();
+    assert!(last.attends && last.accuracy > 0.99, "{last:?}");
+    let best = trained.progress.best.unwrap();
+    assert!(best < 0.2, "{best}");
+}
+
+#[test]
+fn a_resnet_learns_on_the_same_loop() {
+    let place = place();
+    let own = "arch = \"cifar-resnet8\"\nimage = 32\nnorm = \"imagenet\"\nvalidation = 0.25\nepochs = 6\nbatch = 4\nlr = 0.01\n\
+               optimizer = \"sgd\"\npower = 0.0\nclip = 0.0\naea = false\nviews = \"resized-crop\"\npatience = 6\n\
+               [[data]]\ndir = \"data\"\nformat = \"folder\"\n";
+    place.write("run.toml", own);
+    let run = place.run(&[
+        "train",
+        "resnet",
+        "--config",
+        "run.toml",
+        "--threads",
+        "1",
+        "-o",
+        "run",
+    ]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let state = Folder::at(&place.path("run")).state().unwrap().unwrap();
+    let epochs = &state.progress.epochs;
+    assert!(epochs.last().unwrap().loss < epochs[0].loss, "{epochs:?}");
+    // What was trained is a network like others: it can be explained and be trained on.
+    let run = place.run(&[
+        "explain",
+        "data/red/00.png",
+        "--model",
+        "run/model.elucid",
+        "-o",
+        "m.png",
+    ]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let on = own.replace(
+        "arch = \"cifar-resnet8\"",
+        "weights = \"run/model.safetensors\"",
+    );
+    place.write("on.toml", on.replace("epochs = 6", "epochs = 1"));
+    let run = place.run(&["train", "resnet", "--config", "on.toml", "-o", "on"]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    place.write("none.toml", own.replace("cifar-resnet8", "alexnet"));
+    says(
+        &place.run(&["train", "resnet", "--config", "none.toml", "-o", "none"]),
+        "resnet18",
+    );
+}
+
 /// One line that says this.
 fn says(run: &Outcome, what: &str) {
     assert_eq!(run.code, Some(1), "{}", run.stderr);

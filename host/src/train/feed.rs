@@ -1,7 +1,7 @@
 //! Batches: what the frozen part of a network makes of pictures, kept or computed anew for every random view.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
 use candle_core::Tensor;
@@ -26,7 +26,7 @@ pub struct Feed<'f> {
     /// The image, then the nodes of the frozen part.
     nodes: Vec<NodeId>,
     lens: Vec<usize>,
-    cache: Option<(Cache, BTreeMap<String, usize>)>,
+    cache: Option<(Cache, BTreeMap<PathBuf, usize>)>,
 }
 
 /// What is fed: whose views are random, and what decides them.
@@ -78,9 +78,9 @@ impl<'f> Feed<'f> {
         examples: &[&Example],
         mut told: impl FnMut(usize),
     ) -> Result<()> {
-        // In the order of their names, which is that of every run.
+        // In the order of their paths, which is that of every run.
         let mut sorted = examples.to_vec();
-        sorted.sort_by(|a, b| a.sample.id.cmp(&b.sample.id));
+        sorted.sort_by(|a, b| a.sample.image.cmp(&b.sample.image));
         let len = self.lens.iter().sum();
         let lens = self.lens.clone();
         let cache = Cache::open(path, (sorted.len(), len), |put| {
@@ -98,7 +98,7 @@ impl<'f> Feed<'f> {
             }
             Ok(())
         })?;
-        let ids = sorted.iter().map(|e| e.sample.id.clone());
+        let ids = sorted.iter().map(|e| e.sample.image.clone());
         self.cache = Some((cache, ids.zip(0..).collect()));
         Ok(())
     }
@@ -113,8 +113,10 @@ impl<'f> Feed<'f> {
                 let mut values: Vec<Vec<f32>> = vec![Vec::new(); self.lens.len()];
                 let mut record = vec![0.0; self.lens.iter().sum()];
                 for example in examples {
-                    let id = &example.sample.id;
-                    let at = ids.get(id).ok_or_else(|| anyhow!("{id} wasn't kept"))?;
+                    // Two data sets may call different pictures the same.
+                    let path = &example.sample.image;
+                    let at = ids.get(path);
+                    let at = at.ok_or_else(|| anyhow!("{} wasn't kept", path.display()))?;
                     cache.read(*at, &mut record)?;
                     let mut rest = record.as_slice();
                     for (values, &len) in values.iter_mut().zip(&self.lens) {
