@@ -124,8 +124,8 @@ pub fn train(
     drop(checkpoint);
     let how = config.preprocess()?;
     let tape = Tape::new(&net, BN_EPS)?;
-    let shapes = tape.shapes(how.crop)?;
-    drop(shapes);
+    // An image that doesn't fit is found now.
+    tape.shapes(how.crop)?;
 
     let options = || Options {
         bn_eps: BN_EPS,
@@ -166,7 +166,7 @@ pub fn train(
         let own = folder.path("features.f16");
         let count = all.len();
         feed.keep(kept.unwrap_or(&own), &all, |done| {
-            watch.prepare(done, count)
+            watch.prepare(done, count);
         })?;
     }
     let ends = Ends {

@@ -157,7 +157,7 @@ mod tests {
     use super::*;
     use crate::preprocess::UNIT;
 
-    fn photo(f: impl Fn(u32, u32) -> [u8; 3]) -> Photo {
+    fn made(f: impl Fn(u32, u32) -> [u8; 3]) -> Photo {
         Photo {
             rgb: RgbImage::from_fn(90, 60, |x, y| image::Rgb(f(x, y))),
             name: "made.png".to_owned(),
@@ -172,13 +172,13 @@ mod tests {
             fit: Fit::Squash,
             ..UNIT
         };
-        let photo = photo(|x, y| [(2 * x) as u8, (4 * y) as u8, 77]);
+        let photo = made(|x, y| [(2 * x) as u8, (4 * y) as u8, 77]);
         let seen = |seed| view(&photo, &how, &mut Random::new(seed)).unwrap();
         assert_eq!(seen(1).len(), 32 * 32 * 3);
         assert_eq!(seen(1), seen(1));
         assert_ne!(seen(1), seen(2));
         // What is the same everywhere stays so, whatever is done.
-        let plain = super::tests::photo(|_, _| [10, 20, 30]);
+        let plain = made(|_, _| [10, 20, 30]);
         for seed in 0..60 {
             let part = resized(&plain, &how, &mut Random::new(seed)).unwrap();
             assert_eq!(part.len(), 32 * 32 * 3);

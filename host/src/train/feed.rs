@@ -134,7 +134,7 @@ impl<'f> Feed<'f> {
             let len = values.len() / count;
             Ok((
                 node,
-                op::tensor(values, &candle_core::Shape::from((count, len)))?,
+                op::tensor(values, candle_core::Shape::from((count, len)))?,
             ))
         };
         self.nodes.iter().zip(values).map(tensor).collect()

@@ -5,7 +5,7 @@
 //! - [`parameters`]: all tensors of a network by their names; `initial`: what fresh ones begin with;
 //! - [`lora`]: low-rank changes of an encoder's weights;
 //! - [`tape`]: a pass from given values to wanted ones; [`op`]: the operations that it is made of, and the loss;
-//! - [`optimizer`]: AdamW;
+//! - [`optimizer`]: AdamW, or SGD with momentum;
 //! - [`adapter`], [`classifier`]: from the file of a run to an exported model, for adapters and for ResNets;
 //! - [`ablation`]: what each part of it is worth;
 //! - [`session`]: the loop over epochs; [`state`]: a run on disk, which can be killed and resumed at any moment.
