@@ -124,7 +124,7 @@ pub struct Source {
     pub masks: Option<PathBuf>,
     /// The part to learn from, if the layout has parts: `train`.
     pub split: Option<String>,
-    /// The part to judge the finished network by; none is judged if left out.
+    /// The part to judge the finished network by, for plain folders another folder, seen from `dir`; none if left out.
     pub test: Option<String>,
     /// Classes to take, the first ones; all if left out.
     pub classes: Option<usize>,

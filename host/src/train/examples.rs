@@ -48,7 +48,15 @@ impl Examples {
             });
             learnt.extend(found.read(source, split)?);
             if let Some(test) = &source.test {
-                let test = found.read(source, Some(test))?;
+                // Plain folders have no parts: the pictures to judge by lie in a folder beside.
+                let beside = Source {
+                    dir: source.dir.join(test),
+                    ..source.clone()
+                };
+                let test = match source.format.as_str() {
+                    "folder" => found.read(&beside, None)?,
+                    _ => found.read(source, Some(test))?,
+                };
                 found.test.extend(test);
             }
         }

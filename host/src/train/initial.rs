@@ -141,7 +141,8 @@ impl Wanted {
                 uniform(usual)
             }
         };
-        if self.role == Role::ConvWeight && shape[2..] == [1, 1] && !convolves(name) {
+        let weight = matches!(self.role, Role::ConvWeight | Role::LinearWeight);
+        if weight && shape[2..] == [1, 1] && !convolves(name) {
             shape.truncate(2);
         }
         Some(Tensor { shape, data })
