@@ -42,7 +42,7 @@ fn a_run_has_curves_and_its_maps_over_time() {
         "Training an adapter for vit &lt;tiny&gt; on birds &amp; &lt;b&gt;co<",
         "20 of 20",
         "rank 16, alpha 16, on out, fc, proj",
-        "Epoch 13: validation loss 1.000",
+        "The best is epoch 13: validation loss 1.000",
         "held-out pictures classified rightly, mean IoU of the map 0.4",
         "class=\"line c1 again1\"",
         "attention branch",

@@ -39,8 +39,8 @@ pub struct View {
     pub seeds: Vec<u64>,
     /// Variant, method or `accuracy`, and a mean for each seed.
     pub by_seed: Vec<(String, String, Vec<String>)>,
-    /// Small drawings of the runs.
-    pub drawings: Vec<Drawing>,
+    /// Small drawings of the runs: of mean IoU, then of accuracy.
+    pub drawings: Vec<Vec<Drawing>>,
     /// What the seeds look like in them.
     pub legend: Vec<Look>,
 }

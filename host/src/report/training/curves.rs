@@ -107,7 +107,7 @@ fn noted(looks: &mut Vec<Look>, series: Vec<Series>) -> Vec<Series> {
 
 /// Small drawings of a comparison: mean IoU, then accuracy, of every variant that has runs; and what the seeds look like.
 #[must_use]
-pub fn multiples(comparison: &Comparison) -> (Vec<Drawing>, Vec<Look>) {
+pub fn multiples(comparison: &Comparison) -> (Vec<Vec<Drawing>>, Vec<Look>) {
     let (mut drawn, mut looks) = (Vec::new(), Vec::new());
     let runs = || comparison.runs.iter().flatten().flatten();
     let last = runs().map(last).max().unwrap_or(1);
@@ -141,17 +141,21 @@ pub fn multiples(comparison: &Comparison) -> (Vec<Drawing>, Vec<Look>) {
         // One scale for all: they are read against each other.
         let tops = variants.iter().filter_map(|(_, series)| highest(series));
         let top = ceiling(tops.fold(0.0, f64::max), 4);
+        let mut row = Vec::new();
         for (name, series) in variants {
             if highest(&series).is_some() {
-                drawn.push(draw(&Panel {
+                row.push(draw(&Panel {
                     title: format!("{name}: {what}"),
                     y,
                     edge: (last, top),
-                    size: (330.0, 230.0),
+                    size: (280.0, 220.0),
                     best: None,
                     series: noted(&mut looks, series),
                 }));
             }
+        }
+        if !row.is_empty() {
+            drawn.push(row);
         }
     }
     (drawn, looks)

@@ -101,16 +101,22 @@ pub fn render(
         );
     }
     if let [run] = runs {
-        let mut text = facts::best(run);
-        text[..1].make_ascii_uppercase();
-        findings.push((run.name.clone(), text + ".", id(0)));
+        let text = match run.best() {
+            Some(_) => format!("The best is {}.", facts::best(run)),
+            None => "None of its epochs is judged yet.".to_owned(),
+        };
+        findings.push((run.name.clone(), text, id(0)));
     }
+    let alone = comparisons.is_empty() && runs.len() == 1;
     let sections = runs.iter().enumerate().map(|(i, run)| {
         let (drawings, legend) = curves::drawings(run);
         Section {
             id: id(i),
             name: run.name.clone(),
-            facts: facts::of(run),
+            facts: match alone {
+                true => Vec::new(),
+                false => facts::of(run),
+            },
             warnings: warnings(run),
             drawings,
             legend,
@@ -182,6 +188,10 @@ fn heading(comparisons: &[Comparison], runs: &[Run]) -> String {
 
 /// What all of the page has in common.
 fn common(comparisons: &[Comparison], runs: &[Run]) -> Vec<Fact> {
+    // All of a run that is alone stands at the head of the page.
+    if let ([], [run]) = (comparisons, runs) {
+        return facts::of(run);
+    }
     let mut all = Vec::new();
     let networks = distinct(examples(comparisons, runs).map(|r| facts::network(&r.config)));
     let data = distinct(examples(comparisons, runs).map(|r| facts::data(&r.config)));
@@ -194,18 +204,9 @@ fn common(comparisons: &[Comparison], runs: &[Run]) -> Vec<Fact> {
         let names: Vec<&str> = comparisons.iter().map(|c| c.name.as_str()).collect();
         all.push(("Comparisons", names.join(", ")));
     }
-    match runs {
-        [] => {}
-        [run] => {
-            all.push(("Epochs", facts::epochs(run)));
-            all.push(("AEA", facts::aea(&run.config).to_owned()));
-            all.push(("LoRA", facts::lora(&run.config)));
-            all.push(("Seed", run.config.seed.to_string()));
-        }
-        runs => {
-            let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
-            all.push(("Runs", names.join(", ")));
-        }
+    if !runs.is_empty() {
+        let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
+        all.push(("Runs", names.join(", ")));
     }
     all
 }
