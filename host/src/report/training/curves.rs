@@ -23,6 +23,9 @@ const OFF: (&str, &str) = ("attention off", "c1 again1");
 const ALL: (&str, &str) = ("training", "c1");
 const BRANCH: (&str, &str) = ("attention branch", "c2");
 
+/// A number of the held-out pictures.
+type Of = fn(&Judged) -> Option<f64>;
+
 /// A drawing to be.
 struct Panel<'a> {
     title: String,
@@ -44,9 +47,7 @@ pub fn drawings(run: &Run) -> (Vec<Drawing>, Vec<Look>) {
             curve(look, run, move |e| of(e).filter(|_| e.attends == attends))
         })
     };
-    let judged = |of: fn(&Judged) -> Option<f64>| {
-        curve(JUDGED, run, move |e| e.validation.as_ref().and_then(of))
-    };
+    let judged = |of: Of| curve(JUDGED, run, move |e| e.validation.as_ref().and_then(of));
     let [loss_on, loss_off] = learnt(|e| Some(e.perception_loss));
     let [right_on, right_off] = learnt(|e| Some(e.accuracy));
     let branch = curve(BRANCH, run, |e| e.attention_loss);
@@ -111,7 +112,7 @@ pub fn multiples(comparison: &Comparison) -> (Vec<Vec<Drawing>>, Vec<Look>) {
     let (mut drawn, mut looks) = (Vec::new(), Vec::new());
     let runs = || comparison.runs.iter().flatten().flatten();
     let last = runs().map(last).max().unwrap_or(1);
-    let kinds: [(&str, &str, fn(&Judged) -> Option<f64>); 2] = [
+    let kinds: [(&str, &str, Of); 2] = [
         ("mean IoU", "IoU with the masks", |v| v.iou),
         ("accuracy", "share classified rightly", |v| Some(v.accuracy)),
     ];
