@@ -32,7 +32,7 @@ fn a_page_is_made_and_replaced_and_is_always_the_same() {
     let place = place();
     let said = place.accept("report run");
     assert!(
-        said.starts_with("report.html: 1 run, no pictures (the runs have no previews), "),
+        said.starts_with("report.html: 1 run, no pictures (the runs keep none), "),
         "{said}"
     );
     let first = place.read("report.html");

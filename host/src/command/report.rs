@@ -1,4 +1,4 @@
-//! `elucid report`: one HTML file of the runs of an evaluation.
+//! `elucid report`: one HTML file of the runs of an evaluation, or of a training.
 
 use std::path::PathBuf;
 
@@ -15,18 +15,22 @@ use crate::report::{Options, make};
 ///
 /// The file needs nothing else: no network, no script, no fonts. Runs of several measures, scorers, networks or data sets
 /// become sections of one page. A run that isn't finished is reported as far as it is, and marked.
+///
+/// Folders of `elucid train` make a page of their own: curves of loss, accuracy and mean IoU, the attention map of the same
+/// pictures epoch by epoch, and of a comparison the table of variants and methods with what can be told apart.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  elucid report runs/insdel runs/iou runs/conservation -o report.html"
+    after_help = "Examples:\n  elucid report runs/insdel runs/iou runs/conservation -o report.html\n  elucid report trained/cub trained/comparison -o training.html"
 )]
 pub struct Arguments {
-    /// Folders that `elucid eval ... -o RUN/` wrote
+    /// Folders that `elucid eval ... -o RUN/` or `elucid train ... -o RUN/` wrote
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
     /// Where the page goes; an older one is replaced
     #[arg(short, long, value_name = "report.html", default_value = "report.html")]
     output: PathBuf,
-    /// Pictures of the cross-section, spread evenly over the run; the best and worst four come on top
+    /// Pictures of the cross-section, spread evenly over the run; the best and worst four come on top. Of a training run:
+    /// the most pictures that are shown with their maps
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(0..=200))]
     rows: u32,
     /// Heading of the page; names of networks and data sets if left out
@@ -34,15 +38,26 @@ pub struct Arguments {
     title: Option<String>,
 }
 
+/// Files of runs.
+const OWN: [&str; 9] = [
+    "config.json",
+    "images.jsonl",
+    "summary.json",
+    "config.toml",
+    "epochs.jsonl",
+    "state.safetensors",
+    "model.elucid",
+    "table.json",
+    "table.md",
+];
+
 pub fn run(arguments: &Arguments) -> Result<()> {
     let output = &arguments.output;
     // A page written over a run's own file would destroy what it was made of.
     if let Some(folder) = output.parent()
-        && output.file_name().is_some_and(|name| {
-            ["config.json", "images.jsonl", "summary.json"]
-                .iter()
-                .any(|own| name == *own)
-        })
+        && output
+            .file_name()
+            .is_some_and(|name| OWN.iter().any(|own| name == *own))
         && arguments
             .runs
             .iter()
@@ -69,7 +84,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         output.display(),
         counted(arguments.runs.len(), "run"),
         match report.pictures {
-            0 => "no pictures (the runs have no previews)".to_owned(),
+            0 => "no pictures (the runs keep none)".to_owned(),
             n => counted(n, "picture"),
         },
         bytes(report.html.len())

@@ -15,7 +15,7 @@ use crate::preprocess::UNIT;
 use crate::train::config::Config;
 use crate::train::examples::Example;
 use crate::train::session::Watch;
-use crate::train::state::{Epoch, Progress};
+use crate::train::state::{Epoch, MAPS, PICTURES, Progress};
 use crate::train::{ablation, adapter, classifier};
 use crate::{atomic, metric::resize::bilinear};
 
@@ -234,9 +234,13 @@ impl Watch for Display {
         let Some(folder) = &self.folder else {
             return Ok(());
         };
-        let folder = folder.join("maps");
+        let folder = folder.join(MAPS);
         std::fs::create_dir_all(&folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
+        // The files are numbered; whoever shows them wants to name the pictures.
+        let names: Vec<&str> = maps.iter().map(|(e, _)| e.sample.id.as_str()).collect();
+        let names = serde_json::to_vec(&names)?;
+        atomic::write(folder.join(PICTURES), |file| Ok(file.write_all(&names)?))?;
         for (i, (example, map)) in maps.iter().enumerate() {
             let mut how = UNIT;
             how.fit = elucid_core::model::Fit::Squash;

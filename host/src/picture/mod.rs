@@ -208,6 +208,24 @@ pub fn render(figure: &Figure) -> RgbImage {
     page
 }
 
+/// Left, top, width and height of the photo, the map and the overlay in a figure of this width and height, so that what lies
+/// on disk can be shown in parts; `None` for a picture that [`render`] didn't draw. A narrow panel comes with paper beside it.
+#[must_use]
+pub fn panels(width: u32, height: u32) -> Option<[[u32; 4]; 3]> {
+    let columns = width.checked_sub(2 * MARGIN + GAP + BAR_ROOM)?;
+    let height = height.checked_sub(2 * MARGIN + HEAD)?;
+    let column = columns / 3;
+    if !columns.is_multiple_of(3)
+        || !(PANEL_WIDTH.0..=PANEL_WIDTH.1).contains(&column)
+        || !(PANEL_HEIGHT / 4..=PANEL_HEIGHT).contains(&height)
+    {
+        return None;
+    }
+    let second = MARGIN + column + GAP;
+    let lefts = [MARGIN, second, second + column + BAR_ROOM];
+    Some(lefts.map(|left| [left, MARGIN + HEAD, column, height]))
+}
+
 /// A map at another size, `[h, w]` both, by a filter about the pixels' centres that averages where the map shrinks.
 fn resample(values: &[f32], from: (usize, usize), to: (u32, u32), filter: FilterType) -> Vec<f32> {
     let values: Vec<F32> = values.iter().map(|&value| F32::new(value)).collect();

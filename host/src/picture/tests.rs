@@ -172,3 +172,19 @@ fn numbers_are_short() {
         ["0", "3.3e-5", "-3.3e-5", "0.973", "12.35", "4321", "5.0e7"]
     );
 }
+
+#[test]
+fn panels_are_where_they_were_drawn() {
+    for (w, h) in [(96, 96), (300, 100), (60, 96)] {
+        let view = RgbImage::from_pixel(w, h, Rgb([10, 200, 30]));
+        let page = render(&figure(&view, &blob(14), (14, 14)));
+        let [photo, map, overlay] = panels(page.width(), page.height()).unwrap();
+        for [left, top, width, height] in [photo, map, overlay] {
+            assert_eq!(*page.get_pixel(left - 1, top - 1), LINE);
+            assert_eq!(*page.get_pixel(left - 1, top + height), LINE);
+            assert_eq!(*page.get_pixel(left + width, top), LINE);
+        }
+        assert_eq!(*page.get_pixel(photo[0], photo[1]), Rgb([10, 200, 30]));
+    }
+    assert!(panels(224, 224).is_none() && panels(10, 10).is_none());
+}

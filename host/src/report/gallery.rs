@@ -429,7 +429,7 @@ fn tiny(picture: &RgbImage) -> bool {
 }
 
 /// The picture as an address that holds it.
-fn encoded(picture: &RgbImage) -> Result<String> {
+pub(super) fn encoded(picture: &RgbImage) -> Result<String> {
     let mut bytes = Vec::new();
     let (w, h) = picture.dimensions();
     let kind = if tiny(picture) {

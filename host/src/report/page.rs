@@ -118,16 +118,28 @@ pub fn render(
             .collect(),
         level: verdict::LEVEL,
     };
+    fill("page.html", page)
+}
+
+/// A template with everything that it shows.
+///
+/// # Errors
+/// See [`render`].
+pub fn fill(template: &str, page: impl Serialize) -> Result<String> {
     let mut templates = Environment::new();
     let mut syntax = SyntaxConfig::builder();
     syntax.trim_blocks(true).lstrip_blocks(true);
     templates.set_syntax(syntax.build().context("templates")?);
     for (name, text) in [
         ("page.html", include_str!("page.html")),
+        ("head.html", include_str!("head.html")),
+        ("foot.html", include_str!("foot.html")),
         ("parts.html", include_str!("parts.html")),
         ("section.html", include_str!("section.html")),
         ("pictures.html", include_str!("pictures.html")),
         ("reproduce.html", include_str!("reproduce.html")),
+        ("training.html", include_str!("training/training.html")),
+        ("comparison.html", include_str!("training/comparison.html")),
     ] {
         templates
             .add_template(name, text)
@@ -135,7 +147,7 @@ pub fn render(
     }
     let page = Value::from(Serde(page));
     let made = templates
-        .get_template("page.html")
+        .get_template(template)
         .and_then(|template| template.render(page));
     made.context("cannot fill the templates of the report; please report this")
 }

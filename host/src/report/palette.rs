@@ -34,31 +34,36 @@ impl Palette {
     /// Gives methods looks in the order in which the runs name them.
     #[must_use]
     pub fn of(runs: &[Run]) -> Palette {
-        let mut looks = BTreeMap::new();
-        let (mut methods, mut controls) = (0, 0);
         // What an accuracy is of isn't a method: it mustn't take a colour from one.
         let (last, first): (Vec<&Run>, Vec<&Run>) = runs
             .iter()
             .partition(|run| run.measure() == Measure::Accuracy);
-        for method in first
+        let methods = first
             .iter()
             .chain(&last)
-            .flat_map(|run| &run.summary.methods)
-        {
-            looks.entry(method.name.clone()).or_insert_with(|| {
-                let (letter, i, many) = match method.control {
+            .flat_map(|run| &run.summary.methods);
+        Palette::named(methods.map(|method| (method.name.as_str(), method.control)))
+    }
+
+    /// Gives methods looks in this order; each with whether it is a control.
+    pub fn named<'a>(all: impl Iterator<Item = (&'a str, bool)>) -> Palette {
+        let mut looks = BTreeMap::new();
+        let (mut methods, mut controls) = (0, 0);
+        for (name, control) in all {
+            looks.entry(name.to_owned()).or_insert_with(|| {
+                let (letter, i, many) = match control {
                     true => ('k', &mut controls, GREYS),
                     false => ('c', &mut methods, COLOURS),
                 };
-                let class = match (method.control, *i / many) {
+                let class = match (control, *i / many) {
                     (true, _) | (false, 0) => format!("{letter}{}", *i % many),
                     (false, again) => format!("{letter}{} again{}", *i % many, again.min(2)),
                 };
                 *i += 1;
                 Look {
-                    name: method.name.clone(),
+                    name: name.to_owned(),
                     class,
-                    control: method.control,
+                    control,
                 }
             });
         }

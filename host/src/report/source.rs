@@ -16,6 +16,7 @@ use crate::run::config::Config;
 use crate::run::measure::{Better, Measure, Score};
 use crate::run::record::Record;
 use crate::run::summary::{MethodSummary, Summary};
+use crate::train::state::HISTORY;
 
 /// Pictures that are named of those left out.
 const NAMED: usize = 100;
@@ -191,7 +192,7 @@ fn is_control(summary: Option<&Summary>, name: &str) -> bool {
 }
 
 /// The last part of a folder's name, also of `.`.
-fn name(folder: &Path) -> String {
+pub(super) fn name(folder: &Path) -> String {
     let own = folder.file_name().map(OsStr::to_owned);
     let own = own.or_else(|| Some(folder.canonicalize().ok()?.file_name()?.to_owned()));
     own.map_or_else(
@@ -205,7 +206,9 @@ fn check(folder: &Path) -> Result<()> {
     let shown = folder.display();
     match std::fs::metadata(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            bail!("{shown}: there is no such folder; name one that `elucid eval ... -o RUN/` wrote")
+            bail!(
+                "{shown}: there is no such folder; name one that `elucid eval` or `elucid train` wrote"
+            )
         }
         Err(error) => bail!("{shown}: {error}"),
         Ok(found) if !found.is_dir() => {
@@ -219,17 +222,17 @@ fn check(folder: &Path) -> Result<()> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {shown}"))?;
     let mut inside: Vec<String> = entries
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| path.join("config.json").exists())
+        .filter(|path| path.join("config.json").exists() || path.join(HISTORY).exists())
         .map(|path| path.display().to_string())
         .collect();
     inside.sort();
     let mend = match inside.as_slice() {
-        [] => "name one that `elucid eval ... -o RUN/` wrote".to_owned(),
+        [] => "name one that `elucid eval` or `elucid train` wrote".to_owned(),
         [one] => format!("did you mean {one}?"),
         [one, .., last] => format!("it holds {} runs: name them, {one} to {last}", inside.len()),
     };
     Err(anyhow!(
-        "{shown}: not a run, there is no config.json in it; {mend}"
+        "{shown}: not a run, there is no config.json or epochs.jsonl in it; {mend}"
     ))
 }
 

@@ -200,7 +200,7 @@ pub fn against_best(run: &Run, score: Score, palette: &Palette) -> Option<(Strin
         .iter()
         .filter_map(|pair| pair.seen_from(&leader.name))
         .collect();
-    let table = differences(score, &seen, palette)?;
+    let table = by_score(score, &seen, palette)?;
     Some((leader.name.clone(), table))
 }
 
@@ -209,11 +209,25 @@ pub fn against_best(run: &Run, score: Score, palette: &Palette) -> Option<(Strin
 pub fn all_pairs(run: &Run, palette: &Palette) -> Vec<Differences> {
     let scores = run.measure().scores().iter();
     scores
-        .filter_map(|&score| differences(score, &pairs(run, score), palette))
+        .filter_map(|&score| by_score(score, &pairs(run, score), palette))
         .collect()
 }
 
-fn differences(score: Score, pairs: &[Pair<'_>], palette: &Palette) -> Option<Differences> {
+fn by_score(score: Score, pairs: &[Pair<'_>], palette: &Palette) -> Option<Differences> {
+    let good = match score.better {
+        Better::Lower => "lower is better",
+        Better::Higher | Better::Neither => "higher is better",
+    };
+    differences((score.title, good), pairs, palette)
+}
+
+/// The table of pairs of a score with this title, which is good this way.
+#[must_use]
+pub fn differences(
+    (title, good): (&'static str, &'static str),
+    pairs: &[Pair<'_>],
+    palette: &Palette,
+) -> Option<Differences> {
     if pairs.is_empty() {
         return None;
     }
@@ -243,11 +257,8 @@ fn differences(score: Score, pairs: &[Pair<'_>], palette: &Palette) -> Option<Di
         }
     };
     Some(Differences {
-        title: score.title,
-        good: match score.better {
-            Better::Lower => "lower is better",
-            Better::Higher | Better::Neither => "higher is better",
-        },
+        title,
+        good,
         axis: strip.axis(),
         rows: pairs.iter().map(row).collect(),
     })

@@ -166,11 +166,7 @@ pub fn run(
                     ablation: None,
                     ..config.clone()
                 };
-                let folder = path.join(format!(
-                    "{}-{}-seed{seed}",
-                    if aea { "aea" } else { "noaea" },
-                    if lora { "lora" } else { "nolora" }
-                ));
+                let folder = path.join(folder((aea, lora), seed));
                 let model = folder.join("model.elucid");
                 if !model.exists() {
                     let mut told = watch(&format!("{name}, seed {seed}"), &folder);
@@ -204,6 +200,16 @@ pub fn run(
     folder.write("table.json", &serde_json::to_vec_pretty(&table)?)?;
     folder.write("table.md", table.markdown().as_bytes())?;
     Ok(table)
+}
+
+/// The name of a run's folder: with or without AEA and LoRA, of this seed.
+#[must_use]
+pub fn folder((aea, lora): (bool, bool), seed: u64) -> String {
+    format!(
+        "{}-{}-seed{seed}",
+        if aea { "aea" } else { "noaea" },
+        if lora { "lora" } else { "nolora" }
+    )
 }
 
 fn judge(

@@ -97,7 +97,14 @@ pub struct State {
 }
 
 const STATE: &str = "state.safetensors";
-const CONFIG: &str = "config.toml";
+/// The configuration.
+pub const CONFIG: &str = "config.toml";
+/// The history, a line of JSON for each epoch.
+pub const HISTORY: &str = "epochs.jsonl";
+/// The folder of a run's pictures: attention maps of some held-out ones, `epochNNN-I.png`.
+pub const MAPS: &str = "maps";
+/// The file in it that says which pictures these are, by number.
+pub const PICTURES: &str = "pictures.json";
 /// What the optimizer's tensors are called in the file.
 const MOMENTS: &str = "optimizer/";
 
@@ -198,7 +205,7 @@ impl Folder {
         let lines: Result<String, serde_json::Error> = (state.progress.epochs.iter())
             .map(|epoch| serde_json::to_string(epoch).map(|line| line + "\n"))
             .collect();
-        self.write("epochs.jsonl", lines?.as_bytes())
+        self.write(HISTORY, lines?.as_bytes())
     }
 }
 

@@ -1,12 +1,12 @@
 //! The page in a real browser. `ELUCID_BROWSER` names a Chromium or Chrome; otherwise one on the path is taken, and without any
 //! the test says that it was skipped. `ELUCID_SCREENSHOTS` names a folder in which the runs,
-//! the page and what it looks like stay.
+//! the pages and what they look like stay.
 
 use std::io::{Write, stderr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{fixture, page};
+use super::{fixture, page, trained};
 
 /// Tells the page around what doesn't fit: the width of the document, and whatever sticks out of it.
 const PROBE: &str = "<script>addEventListener('load', () => { const room = document.documentElement.clientWidth; \
@@ -69,8 +69,34 @@ impl Browser {
     }
 }
 
+/// Where the pages of a test and what they look like are kept: in a folder of this name, or nowhere.
+fn kept(name: &str, root: &Path) -> PathBuf {
+    let kept = std::env::var_os("ELUCID_SCREENSHOTS").map(PathBuf::from);
+    let folder = kept.map_or_else(|| root.join("pages"), |kept| kept.join(name));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder.canonicalize().unwrap()
+}
+
 #[test]
-fn a_browser_shows_it_without_complaint_at_any_width() {
+fn a_browser_shows_evaluations_without_complaint_at_any_width() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = kept("evaluation", root.path());
+    shows(root.path(), &folder, || page(&fixture::write(&folder)).html);
+}
+
+#[test]
+fn a_browser_shows_trainings_without_complaint_at_any_width() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = kept("training", root.path());
+    shows(root.path(), &folder, || {
+        let run = folder.join("a run");
+        trained::run(&run, trained::EPOCHS - 3, (true, true), 7);
+        page(&[trained::comparison(&folder.join("comparison")), run]).html
+    });
+}
+
+/// Looks at a page on screens, on paper and on phones.
+fn shows(root: &Path, folder: &Path, html: impl FnOnce() -> String) {
     let Some(program) = browser() else {
         // Past the test harness, which shows what is printed only of tests that fail.
         let _ = writeln!(
@@ -79,18 +105,12 @@ fn a_browser_shows_it_without_complaint_at_any_width() {
         );
         return;
     };
-    let root = tempfile::tempdir().unwrap();
-    let kept = std::env::var_os("ELUCID_SCREENSHOTS").map(PathBuf::from);
-    let folder = kept
-        .unwrap_or_else(|| root.path().to_owned())
-        .canonicalize()
-        .unwrap();
-    let html = page(&fixture::write(&folder)).html;
+    let html = html();
     let report = folder.join("report.html");
     std::fs::write(&report, &html).unwrap();
     let browser = Browser {
         program,
-        folder: root.path().to_owned(),
+        folder: root.to_owned(),
     };
     for (name, size, scheme) in [("desktop", "1280,9000", 1), ("dark", "1280,9000", 0)] {
         let shot = folder.join(format!("{name}.png"));
@@ -128,9 +148,9 @@ fn a_browser_shows_it_without_complaint_at_any_width() {
     let probed = html
         .replace(policy, "")
         .replace("</body>", &format!("{PROBE}</body>"));
-    std::fs::write(root.path().join("probed.html"), probed).unwrap();
+    std::fs::write(root.join("probed.html"), probed).unwrap();
     for width in [320, 390, 768, 1280] {
-        let frame = frame(root.path(), "probed.html", width);
+        let frame = frame(root, "probed.html", width);
         let (dom, _) = browser.open(
             &frame,
             &[
@@ -154,7 +174,7 @@ fn a_browser_shows_it_without_complaint_at_any_width() {
         );
     }
     let phone = folder.join("phone.png");
-    let frame = frame(&folder, "report.html", 390);
+    let frame = frame(folder, "report.html", 390);
     browser.open(
         &frame,
         &[

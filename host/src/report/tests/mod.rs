@@ -2,6 +2,8 @@
 
 mod browser;
 mod fixture;
+mod trained;
+mod training;
 
 use std::path::{Path, PathBuf};
 use std::slice::from_ref;
@@ -206,7 +208,9 @@ fn what_isnt_a_run_is_refused_in_one_line() {
     );
     let missing = refusal(&[root.path().join("nowhere")]);
     assert!(
-        missing.contains("there is no such folder; name one that `elucid eval"),
+        missing.contains(
+            "there is no such folder; name one that `elucid eval` or `elucid train` wrote"
+        ),
         "{missing}"
     );
     assert!(refusal(&[a.join("config.json")]).contains("a file; name the folder of the run"));
