@@ -2,8 +2,11 @@
 //! weights. Epochs without attention leave the adapter as it was to the bit; a run that is killed and resumed ends with the
 //! same bits; the exported model says what the trained one said; what can't work is a line before any work is lost.
 
+mod mistakes;
 #[allow(dead_code)] // Every test file uses a part of it.
+#[path = "../program/mod.rs"]
 mod program;
+mod resnet;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -24,7 +27,7 @@ use elucid_host::train::parameters::Parameters;
 use elucid_host::train::session::Watch;
 use elucid_host::train::state::{self, Epoch, Folder};
 use image::{GrayImage, Luma, Rgb, RgbImage};
-use program::{Outcome, Place};
+use program::Place;
 
 /// Pictures of each class.
 const COUNT: u32 = 8;
@@ -464,115 +467,4 @@ fn sixteen_pictures_are_learnt_by_heart() {
     assert!(last.attends && last.accuracy > 0.99, "{last:?}");
     let best = trained.progress.best.unwrap();
     assert!(best < 0.2, "{best}");
-}
-
-#[test]
-fn a_resnet_learns_on_the_same_loop() {
-    let place = place();
-    let own = "arch = \"cifar-resnet8\"\nimage = 32\nnorm = \"imagenet\"\nvalidation = 0.25\nepochs = 6\nbatch = 4\nlr = 0.01\n\
-               optimizer = \"sgd\"\npower = 0.0\nclip = 0.0\naea = false\nviews = \"resized-crop\"\npatience = 6\n\
-               [[data]]\ndir = \"data\"\nformat = \"folder\"\n";
-    place.write("run.toml", own);
-    let run = place.run(&[
-        "train",
-        "resnet",
-        "--config",
-        "run.toml",
-        "--threads",
-        "1",
-        "-o",
-        "run",
-    ]);
-    assert_eq!(run.code, Some(0), "{}", run.stderr);
-    let state = Folder::at(&place.path("run")).state().unwrap().unwrap();
-    let epochs = &state.progress.epochs;
-    assert!(epochs.last().unwrap().loss < epochs[0].loss, "{epochs:?}");
-    // What was trained is a network like others: it can be explained and be trained on.
-    let run = place.run(&[
-        "explain",
-        "data/red/00.png",
-        "--model",
-        "run/model.elucid",
-        "-o",
-        "m.png",
-    ]);
-    assert_eq!(run.code, Some(0), "{}", run.stderr);
-    let on = own.replace(
-        "arch = \"cifar-resnet8\"",
-        "weights = \"run/model.safetensors\"",
-    );
-    place.write("on.toml", on.replace("epochs = 6", "epochs = 1"));
-    let run = place.run(&["train", "resnet", "--config", "on.toml", "-o", "on"]);
-    assert_eq!(run.code, Some(0), "{}", run.stderr);
-    place.write("none.toml", own.replace("cifar-resnet8", "alexnet"));
-    says(
-        &place.run(&["train", "resnet", "--config", "none.toml", "-o", "none"]),
-        "resnet18",
-    );
-}
-
-/// One line that says this.
-fn says(run: &Outcome, what: &str) {
-    assert_eq!(run.code, Some(1), "{}", run.stderr);
-    let lines: Vec<&str> = run.stderr.lines().collect();
-    assert!(
-        lines.len() == 1 && lines[0].contains(what),
-        "{what}: {}",
-        run.stderr
-    );
-}
-
-#[test]
-fn what_cannot_work_is_said_before_any_work() {
-    let place = place();
-    let attempt = |own: &str| {
-        place.write("run.toml", text(own));
-        place.run(&["train", "ala", "--config", "run.toml", "-o", "run"])
-    };
-    says(&attempt("epoch = 2"), "line 8");
-    says(&attempt("epochs = 3"), "pairs");
-    let with = |from: &str, to: &str| {
-        place.write("run.toml", text("epochs = 2").replace(from, to));
-        place.run(&["train", "ala", "--config", "run.toml", "-o", "run"])
-    };
-    says(&with("heads = 2\nimage", "heads = 3\nimage"), "--heads 3");
-    says(&with("[0, 1, 2]", "[0, 1, 5]"), "layer 5");
-    says(&with("width = 8\n", "width = 9\n"), "adapter.heads 2");
-    says(&with("dir = \"data\"", "dir = \"nowhere\""), "nowhere");
-    says(&with("clip.safetensors", "a.png"), "a.png");
-    // A mask of another shape, found before the first step.
-    let odd = GrayImage::new(40, 20);
-    let mask = place.path("data/masks/red/00.png");
-    let good = std::fs::read(&mask).unwrap();
-    odd.save(&mask).unwrap();
-    says(&attempt("epochs = 2"), "the mask has 40 x 20 pixels");
-    std::fs::write(&mask, good).unwrap();
-    // A class with a single picture.
-    place.folder("data/green");
-    place.photo("data/green/x.png", 40, 40);
-    says(&attempt("epochs = 2"), "class green has 1 pictures");
-    std::fs::remove_dir_all(place.path("data/green")).unwrap();
-    assert!(!place.path("run").exists());
-    // A loss that isn't finite any more: the run stops and says what is kept.
-    let mut weights = synthetic::checkpoint(&encoder(), 5).unwrap();
-    let name = "transformer.resblocks.1.mlp.c_proj.bias";
-    weights.tensors.get_mut(name).unwrap().data.fill(3e38);
-    place.write("clip.safetensors", state::bytes(&weights).unwrap());
-    let run = attempt("epochs = 2\nlora = false");
-    says(&run, "is kept in");
-    says(
-        &attempt("epochs = 2\naugment = false\nlora = false"),
-        "half precision",
-    );
-}
-
-#[test]
-fn a_full_disk_is_a_line_and_leaves_what_was_there() {
-    let place = place();
-    place.write("run.toml", text("epochs = 2\naugment = false"));
-    // A file where the run's folder should be is what a test can do about a disk that takes nothing.
-    place.write("run", "");
-    let run = place.run(&["train", "ala", "--config", "run.toml", "-o", "run"]);
-    says(&run, "run");
-    assert_eq!(place.read("run"), b"");
 }
