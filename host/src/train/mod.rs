@@ -1,6 +1,6 @@
 //! Training: networks that explain themselves, and ResNets.
 //!
-//! - [`config`]: a run's file; [`examples`]: what is learnt from; `augment`: random views of photos;
+//! - [`config`]: a run's file; [`examples`]: what is learnt from; [`augment`]: random views of photos;
 //! - [`frozen`]: what training leaves alone, run by the core, and [`cache`], where that is kept;
 //! - [`parameters`]: all tensors of a network by their names; `initial`: what fresh ones begin with;
 //! - [`lora`]: low-rank changes of an encoder's weights;
@@ -12,7 +12,7 @@
 
 pub mod ablation;
 pub mod adapter;
-mod augment;
+pub mod augment;
 pub mod cache;
 pub mod classifier;
 pub mod config;
