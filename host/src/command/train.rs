@@ -15,7 +15,7 @@ use crate::preprocess::UNIT;
 use crate::train::config::Config;
 use crate::train::examples::Example;
 use crate::train::session::Watch;
-use crate::train::state::Epoch;
+use crate::train::state::{Epoch, MAPS, PICTURES};
 use crate::train::{ablation, adapter};
 use crate::{atomic, metric::resize::bilinear};
 
@@ -192,7 +192,6 @@ impl Watch for Display {
     }
 
     fn maps(&mut self, epoch: u32, maps: &[(&Example, Vec<f32>)], grid: [usize; 2]) -> Result<()> {
-        use crate::train::state::{MAPS, PICTURES};
         let Some(folder) = &self.folder else {
             return Ok(());
         };
