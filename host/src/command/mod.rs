@@ -60,7 +60,7 @@ enum Command {
     Train(train::Arguments),
     /// Judge maps on a data set: insertion and deletion, overlap with masks, conservation, sanity checks
     Eval(eval::Arguments),
-    /// Make one HTML file of the runs of an evaluation: tables, curves, pictures, comparisons
+    /// Make one HTML file of the runs of an evaluation or a training: tables, curves, pictures, comparisons
     Report(report::Arguments),
     /// Measure the time and memory of inference and explanation
     Bench(bench::Arguments),

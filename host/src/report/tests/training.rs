@@ -7,6 +7,7 @@ use std::slice::from_ref;
 use super::{check_nesting, one, options, page, refusal, trained};
 use crate::report::{Options, make};
 use crate::run::measure::Measure;
+use crate::train::state::Epoch;
 
 fn of_itself(html: &str, root: &Path) {
     check_nesting(html);
@@ -99,6 +100,33 @@ fn an_unfinished_run_is_shown_as_far_as_it_is() {
     assert!(refusal(from_ref(&folder)).contains("no epoch is done yet"));
     std::fs::remove_file(folder.join("epochs.jsonl")).unwrap();
     assert!(refusal(&[folder]).contains("no epoch is done yet"));
+}
+
+#[test]
+fn a_resnet_has_no_attention_to_speak_of() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("run");
+    trained::run(&folder, 5, (false, false), 1);
+    let path = folder.join("epochs.jsonl");
+    let mut lines = String::new();
+    for line in std::fs::read_to_string(&path).unwrap().lines() {
+        let mut epoch: Epoch = serde_json::from_str(line).unwrap();
+        epoch.attention_loss = None;
+        if let Some(judged) = &mut epoch.validation {
+            judged.iou = None;
+        }
+        lines += &(serde_json::to_string(&epoch).unwrap() + "\n");
+    }
+    std::fs::write(path, lines).unwrap();
+    std::fs::remove_dir_all(folder.join("maps")).unwrap();
+    let html = page(&[folder]).html;
+    check_nesting(&html);
+    assert!(html.contains("Training vit &lt;tiny&gt; on birds"));
+    assert!(html.contains("elucid train resnet --config run.toml -o run"));
+    assert_eq!(html.matches("<svg class=\"chart\"").count(), 2);
+    for other in ["LoRA", "<dt>AEA", "branch", "Mean IoU", "<img "] {
+        assert!(!html.contains(other), "{other}");
+    }
 }
 
 #[test]

@@ -41,7 +41,7 @@ struct Panel<'a> {
 /// The drawings of a run, and what their curves are.
 #[must_use]
 pub fn drawings(run: &Run) -> (Vec<Drawing>, Vec<Look>) {
-    let on = if run.config.aea { ON } else { ALL };
+    let on = if run.alternates() { ON } else { ALL };
     let learnt = |of: fn(&Epoch) -> Option<f64>| {
         [(on, true), (OFF, false)].map(|(look, attends)| {
             curve(look, run, move |e| of(e).filter(|_| e.attends == attends))

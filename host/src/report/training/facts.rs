@@ -125,9 +125,9 @@ pub fn of(run: &Run) -> Vec<Fact> {
         true => format!("gradients cut to norm {}", config.clip),
         false => "gradients never cut".to_owned(),
     };
-    vec![
-        ("Network", network(config)),
-        (
+    let mut facts = vec![("Network", network(config))];
+    if run.adapts() {
+        facts.push((
             "Adapter",
             format!(
                 "{}, {} wide, {}, {}; {layers}",
@@ -139,9 +139,11 @@ pub fn of(run: &Run) -> Vec<Fact> {
                     n => format!("{n} queries"),
                 }
             ),
-        ),
-        ("AEA", aea(config).to_owned()),
-        ("LoRA", lora(config)),
+        ));
+        facts.push(("AEA", aea(config).to_owned()));
+        facts.push(("LoRA", lora(config)));
+    }
+    facts.extend([
         (
             "Data",
             format!(
@@ -176,7 +178,8 @@ pub fn of(run: &Run) -> Vec<Fact> {
         ("Seed", config.seed.to_string()),
         ("Best", best(run)),
         ("Time", time(seconds)),
-    ]
+    ]);
+    facts
 }
 
 /// `7 min 12 s`.

@@ -1,6 +1,6 @@
 //! The page of training runs: how each learnt, what its map looked like on the way, and what a comparison of variants came to.
 //!
-//! [`source`] reads folders of `elucid train ala` and `elucid train ablation`; [`curves`] draws loss, accuracy and IoU over
+//! [`source`] reads folders of `elucid train`, of adapters, of ResNets and of comparisons; [`curves`] draws loss, accuracy and IoU over
 //! the epochs; [`album`] shows the map of the same pictures epoch by epoch; [`comparison`] makes the tables of variants and
 //! methods; [`facts`] says in words what a run was; [`page`] puts all into `training.html`.
 

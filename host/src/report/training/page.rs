@@ -55,6 +55,7 @@ struct Section {
     warnings: Vec<String>,
     drawings: Vec<Drawing>,
     legend: Vec<Look>,
+    adapts: bool,
     alternates: bool,
     rows: Vec<Row>,
 }
@@ -120,7 +121,8 @@ pub fn render(
             warnings: warnings(run),
             drawings,
             legend,
-            alternates: run.config.aea,
+            adapts: run.adapts(),
+            alternates: run.alternates(),
             rows: albums.next().unwrap_or_default(),
         }
     });
@@ -182,6 +184,9 @@ fn heading(comparisons: &[Comparison], runs: &[Run]) -> String {
     });
     match names.is_empty() {
         true => "Training of adapters".to_owned(),
+        false if examples(comparisons, runs).all(|run| !run.adapts()) => {
+            format!("Training {names} on {sets}")
+        }
         false => format!("Training an adapter for {names} on {sets}"),
     }
 }
@@ -231,7 +236,11 @@ fn warnings(run: &Run) -> Vec<String> {
 }
 
 fn overview((number, run): (usize, &Run)) -> Overview {
-    let on = |on| if on { "on" } else { "off" };
+    let on = |on| match run.adapts() {
+        true if on => "on",
+        true => "off",
+        false => "–",
+    };
     let none = || "–".to_owned();
     let judged = run.best().and_then(|e| e.validation.as_ref());
     Overview {
@@ -256,7 +265,10 @@ fn once_more(run: &Run) -> Reproduction {
     let name = quoted(&run.name);
     Reproduction {
         name: run.name.clone(),
-        command: format!("elucid train ala --config {FILE} -o {name}"),
+        command: format!(
+            "elucid train {} --config {FILE} -o {name}",
+            if run.adapts() { "ala" } else { "resnet" }
+        ),
         file: FILE,
         config: run.text.clone(),
     }

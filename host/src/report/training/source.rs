@@ -96,6 +96,19 @@ impl Run {
         self.progress.finished(&self.config)
     }
 
+    /// Whether it is of an adapter; else of a ResNet, which has no attention that could be off or have a loss of its own.
+    #[must_use]
+    pub fn adapts(&self) -> bool {
+        let mut epochs = self.progress.epochs.iter();
+        epochs.any(|e| !e.attends || e.attention_loss.is_some())
+    }
+
+    /// Whether its attention is off in every other epoch.
+    #[must_use]
+    pub fn alternates(&self) -> bool {
+        self.config.aea && self.adapts()
+    }
+
     /// The best epoch so far.
     #[must_use]
     pub fn best(&self) -> Option<&Epoch> {
