@@ -31,7 +31,9 @@ const fn product(queries: Shape) -> Conv {
 #[must_use]
 pub fn matmul_scratch(queries: Shape, pixels: Shape) -> usize {
     let c = product(queries);
-    c.stored().saturating_add(conv::forward_scratch(&c, pixels))
+    let panels = c.panels().saturating_mul(PANEL);
+    let stored = panels.saturating_mul(queries.c as usize);
+    stored.saturating_add(conv::forward_scratch(&c, pixels))
 }
 
 /// `[q, c]` and `[h, w, c]` to `[h, w, q]`: products over the channels.
