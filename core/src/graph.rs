@@ -109,6 +109,12 @@ impl Conv {
         (self.co as usize).div_ceil(PANEL)
     }
 
+    /// Whether the stored weights can be counted in 32 bits.
+    fn storable(&self) -> bool {
+        let rows = u64::from(self.ci) * u64::from(self.kh) * u64::from(self.kw);
+        u64::from(self.co.div_ceil(PANEL as u32)) * PANEL as u64 * rows < 1 << 31
+    }
+
     /// Stored weights, the padding of the last panel included.
     #[must_use]
     pub const fn stored(&self) -> usize {
@@ -453,6 +459,7 @@ impl Node {
                     && c.kh <= MAX_PATCH
                     && c.stride == c.kh
                     && c.pad == 0
+                    && c.storable()
             }
             Op::Conv(c) => {
                 CHANNELS.contains(&c.ci)
@@ -461,18 +468,20 @@ impl Node {
                     && (1..=MAX_KERNEL).contains(&c.kw)
                     && (1..=16).contains(&c.stride)
                     && c.pad < c.kh.min(c.kw)
-                    && (c.stored() as u64) < (1 << 31)
+                    && c.storable()
             }
             Op::Linear(l) => {
-                CHANNELS.contains(&l.ci)
-                    && CHANNELS.contains(&l.co)
-                    && l.as_conv().stored() < (1 << 31)
+                CHANNELS.contains(&l.ci) && CHANNELS.contains(&l.co) && l.as_conv().storable()
             }
             Op::MaxPool(p) => {
                 (1..=31).contains(&p.kernel) && (1..=16).contains(&p.stride) && p.pad < p.kernel
             }
             Op::Subsample(s) => (1..=16).contains(&s.stride),
-            Op::Tokens(t) => CHANNELS.contains(&t.c) && CHANNELS.contains(&t.count),
+            Op::Tokens(t) => {
+                CHANNELS.contains(&t.c)
+                    && CHANNELS.contains(&t.count)
+                    && u64::from(t.c) * u64::from(t.count) < 1 << 31
+            }
             Op::Positions(p) => p.plausible(),
             Op::Norm(n) => CHANNELS.contains(&n.c) && n.eps >= 0.0 && n.eps < 1.0,
             Op::Attention(a) => {

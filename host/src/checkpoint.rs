@@ -36,7 +36,14 @@ const IGNORED: &str = "num_batches_tracked";
 /// Prefixes that wrappers put before every name.
 const WRAPPERS: [&str; 4] = ["module.", "model.", "backbone.", "net."];
 /// Keys under which training scripts nest the state dict.
-const NESTED: [&str; 4] = ["state_dict", "model", "model_state_dict", "net"];
+const NESTED: [&str; 6] = [
+    "state_dict",
+    "model",
+    "model_state_dict",
+    "net",
+    "teacher",
+    "student",
+];
 
 impl Checkpoint {
     /// Reads a `.safetensors`, `.pth` or `.pt` file.

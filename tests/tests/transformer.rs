@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use elucid_core::graph::Activation;
+use elucid_core::graph::{Activation, NONE, Op};
 use elucid_core::op::head::Seed;
 use elucid_core::plan::End;
 use elucid_core::rule::{Composite, Init, Split, Target};
@@ -16,6 +16,7 @@ use elucid_host::import::{Options, import};
 use elucid_host::metric::resize::bilinear;
 use elucid_host::model_file::ModelBytes;
 use elucid_host::preprocess;
+use elucid_tests::forge::Graph;
 use elucid_tests::golden::path;
 use elucid_tests::tensors::{Tensor, Tensors, worst};
 
@@ -396,4 +397,39 @@ fn images_that_are_no_whole_number_of_patches_lose_their_rim() {
     let shape = Shape::new(8, 100, 3);
     let mut engine = Engine::new(&model, &threads);
     assert!(engine.open(shape, Method::new(None)).is_err());
+}
+
+#[test]
+fn graphs_that_nobody_would_write_run_or_are_refused() {
+    // Three channels of an image as queries: a product of few channels, with fewer queries than channels.
+    let mut graph = Graph::new(3);
+    let mean = graph.push(Op::AvgPool, [0, NONE]);
+    let product = graph.push(Op::MatMul, [mean, 0]);
+    let pooled = graph.push(Op::AvgPool, [product, NONE]);
+    graph.linear(pooled, 1, 2);
+    let bytes = ModelBytes::from_bytes(&graph.bytes(), "made by hand");
+    let model = bytes.parse().unwrap();
+    let shape = Shape::new(32, 32, 3);
+    let image: Vec<f32> = (0..shape.elements()).map(|i| (i % 7) as f32).collect();
+    let threads = Threads::new(1).unwrap();
+    let id = product;
+    let method = Method {
+        end: End::Node(id),
+        ..Method::new(None)
+    };
+    let mut engine = Engine::new(&model, &threads);
+    let mut explainer = engine.open(shape, method).unwrap();
+    explainer.forward(&image).unwrap();
+    let mut got = vec![0.0; shape.pixels()];
+    explainer.end_activation(&mut got).unwrap();
+    let means: Vec<f32> = (0..3)
+        .map(|c| image.iter().skip(c).step_by(3).sum::<f32>() / 1024.0)
+        .collect();
+    for (got, pixel) in got.iter().zip(image.chunks(3)) {
+        let want: f32 = pixel.iter().zip(&means).map(|(a, b)| a * b).sum();
+        assert!((got - want).abs() < 1e-3, "{got} {want}");
+    }
+    // Without minimum and maximum there is no map.
+    let method = Method::new(Some(Composite::Attention));
+    assert!(Engine::new(&model, &threads).open(shape, method).is_err());
 }

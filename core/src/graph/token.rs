@@ -56,6 +56,8 @@ impl Positions {
             && self.count <= 65_536
             && (1..=1024).contains(&self.rows)
             && (1..=1024).contains(&self.cols)
+            && u64::from(self.rows) * u64::from(self.cols) * u64::from(self.c) < 1 << 31
+            && u64::from(self.count) * u64::from(self.c) < 1 << 31
     }
 
     /// Elements of the table of the grid.

@@ -269,7 +269,10 @@ impl Scheduler<'_, '_> {
                 let threads = self.options.threads.max(1);
                 attention::forward_scratch(&a, step.shapes[0].pixels(), threads)
             }
-            Op::MatMul => map::matmul_scratch(step.shapes[0], step.shapes[1]),
+            Op::MatMul => {
+                let [queries, masks] = step.shapes;
+                map::matmul_scratch(queries, masks.with_channels(queries.c))
+            }
             Op::Input
             | Op::Add { .. }
             | Op::MaxPool(_)

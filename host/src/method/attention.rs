@@ -1,9 +1,9 @@
 //! Maps out of attention: the adapter's, and what the class token of a vision transformer looks at.
 
 use anyhow::{Result, anyhow, bail};
-use elucid_core::Model;
 use elucid_core::arch::ala::MAP;
 use elucid_core::graph::{Attention, NodeId, Op};
+use elucid_core::{Model, Shape};
 
 use super::{Attribution, Subject};
 use crate::classifier::Classifier;
@@ -25,12 +25,28 @@ impl Adapter {
     }
 }
 
+impl Adapter {
+    /// Both branches' logits, and the map in the image's size, of one forward pass.
+    ///
+    /// # Errors
+    /// If the model has no adapter, or can't take the image.
+    pub fn logits_and_map(
+        network: &mut Classifier<'_>,
+        image: &[f32],
+    ) -> Result<(Vec<f32>, Vec<f32>)> {
+        let (node, size) = (Self::node(network.model())?, network.size());
+        let (logits, map, shape) = network.activation(image, node)?;
+        if shape != Shape::new(shape.h, shape.w, 1) {
+            bail!("the model's {MAP} is no map: it has {} channels", shape.c);
+        }
+        let from = [shape.h as usize, shape.w as usize];
+        Ok((logits.to_vec(), bilinear(&map, from, size)))
+    }
+}
+
 impl Attribution for Adapter {
     fn map(&mut self, network: &mut Classifier<'_>, subject: &Subject<'_>) -> Result<Vec<f32>> {
-        let node = Self::node(network.model())?;
-        let (_, map, shape) = network.activation(subject.image, node)?;
-        let from = [shape.h as usize, shape.w as usize];
-        Ok(bilinear(&map, from, network.size()))
+        Ok(Self::logits_and_map(network, subject.image)?.1)
     }
 }
 
@@ -92,9 +108,15 @@ fn weights(a: Attention, qkv: &[f32], first: bool) -> Vec<f64> {
 }
 
 /// The class token's weights of the patches as a map of the image's size.
-fn enlarge(row: &[f64], size: [usize; 2], patches: [usize; 2]) -> Vec<f32> {
+fn enlarge(row: &[f64], size: [usize; 2], shape: Shape) -> Result<Vec<f32>> {
+    if shape.tokens != 1 {
+        bail!(
+            "{} tokens come before the patches, not just a class token; choose another method",
+            shape.tokens
+        );
+    }
     let map: Vec<f32> = row[1..].iter().map(|&v| v as f32).collect();
-    bilinear(&map, patches, size)
+    Ok(bilinear(&map, [shape.h as usize, shape.w as usize], size))
 }
 
 impl Attribution for RawAttention {
@@ -103,20 +125,19 @@ impl Attribution for RawAttention {
             bail!("the network has no attention")
         };
         let (_, qkv, shape) = network.activation(subject.image, node)?;
-        let patches = [shape.h as usize, shape.w as usize];
-        Ok(enlarge(&weights(a, &qkv, true), network.size(), patches))
+        enlarge(&weights(a, &qkv, true), network.size(), shape)
     }
 }
 
 impl Attribution for Rollout {
     fn map(&mut self, network: &mut Classifier<'_>, subject: &Subject<'_>) -> Result<Vec<f32>> {
-        let (mut row, mut patches) = (Vec::new(), [0; 2]);
+        let (mut row, mut last) = (Vec::new(), Shape::default());
         // From the last block to the first only the class token's row of the product is needed.
         for (a, node) in blocks(network.model())?.into_iter().rev() {
             let (_, qkv, shape) = network.activation(subject.image, node)?;
             let mean = weights(a, &qkv, false);
             let n = shape.pixels();
-            patches = [shape.h as usize, shape.w as usize];
+            last = shape;
             if row.is_empty() {
                 row = vec![0.0; n];
                 row[0] = 1.0;
@@ -129,6 +150,6 @@ impl Attribution for Rollout {
             }
             row = next;
         }
-        Ok(enlarge(&row, network.size(), patches))
+        enlarge(&row, network.size(), last)
     }
 }

@@ -145,8 +145,10 @@ pub fn run(
         .map(|name| name.parse::<Spec>().map_err(anyhow::Error::msg))
         .collect::<Result<_>>()?;
     let examples = Examples::open(config)?;
-    if examples.test.is_empty() {
-        bail!("no pictures to judge by: say test = \"test\" (a part of the data set) in [[data]]");
+    if !examples.test.iter().any(|e| e.sample.mask.is_some()) {
+        bail!(
+            "no pictures with masks to judge by: say test = \"test\" (a part of the data set that has masks) in [[data]]"
+        );
     }
     std::fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
     let mut variants = Vec::new();
@@ -168,6 +170,8 @@ pub fn run(
                 };
                 let folder = path.join(folder((aea, lora), seed));
                 let model = folder.join("model.elucid");
+                // Whatever is there must have been made as the file says now.
+                Folder::open(&folder, &one, true)?;
                 if !model.exists() {
                     let mut told = watch(&format!("{name}, seed {seed}"), &folder);
                     let kept = path.join(if lora {
@@ -175,8 +179,7 @@ pub fn run(
                     } else {
                         "features.f16"
                     });
-                    let resume = folder.join("config.toml").exists();
-                    let how = (resume, Some(kept.as_path()));
+                    let how = (true, Some(kept.as_path()));
                     adapter::train(&one, &folder, how, threads, told.as_mut())?;
                 }
                 said.push(judge(&model, &examples.test, &specs, threads, seed)?);

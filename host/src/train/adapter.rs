@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use elucid_core::Shape;
 use elucid_core::arch::ala::{Ala, Fusion, MAP, MAX_LATTICE, PERCEPTION};
+use elucid_core::graph::Activation;
 
 use super::config::{self, Config};
 use super::examples::{Example, Examples};
@@ -34,11 +35,39 @@ const PREFIX: &str = "clip.";
 pub fn network(config: &Config, weights: &Checkpoint, classes: u32) -> Result<Ala> {
     let wanted = Wanted {
         heads: config.heads,
+        act: match config.activation.as_deref() {
+            None => None,
+            Some("gelu") => Some(Activation::Gelu),
+            Some("quick-gelu") => Some(Activation::QuickGelu),
+            Some(other) => bail!("activation must be gelu or quick-gelu, not {other}"),
+        },
+        dino: config.dino_positions,
         ..Wanted::default()
     };
     let mut found = encoder(weights, &wanted)?;
+    // Whatever the importer would refuse isn't trained for either: a tensor that nobody reads would mean another network.
+    let options = Options {
+        bn_eps: BN_EPS,
+        half: false,
+        preprocess: config.preprocess()?,
+        classes: Vec::new(),
+    };
+    import(weights, &found, &options)?;
     found.prefix = PREFIX;
     let own = &config.adapter;
+    let grids = [own.patch, found.patch].map(|patch| config.image / u32::from(patch));
+    if grids[0] != grids[1] {
+        bail!(
+            "adapter.patch {} gives {} x {} cells of an image of {} pixels, but the encoder has {} x {}; make it {}",
+            own.patch,
+            grids[0],
+            grids[0],
+            config.image,
+            grids[1],
+            grids[1],
+            found.patch
+        );
+    }
     let mut ala = Ala::published(found, own.width, classes);
     if let Some(lattice) = &own.lattice {
         let growing = lattice.is_sorted_by(|a, b| a < b);
@@ -47,6 +76,11 @@ pub fn network(config: &Config, weights: &Checkpoint, classes: u32) -> Result<Al
         }
         ala.layers = lattice.len();
         ala.lattice[..lattice.len()].copy_from_slice(lattice);
+    }
+    if ala.blocks() == 0 && config.lora.chosen().is_some() {
+        bail!(
+            "adapter.lattice reads no block that could be adapted; say lora = false, or let it read a later layer"
+        );
     }
     if ala.blocks() > found.depth {
         bail!(
@@ -88,8 +122,22 @@ fn low_rank(chosen: &config::Lora) -> Lora {
         output: has("out"),
         up: has("fc"),
         down: has("proj"),
-        query_value: has("q") || has("v"),
+        query_value: has("q"),
     }
+}
+
+/// A number that other weights of the encoder don't have.
+fn encoder_checksum(weights: &Checkpoint) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    for (name, tensor) in weights
+        .tensors
+        .iter()
+        .filter(|(n, _)| n.starts_with(PREFIX))
+    {
+        hasher.update(name.as_bytes());
+        hasher.update(bytemuck::cast_slice(&tensor.data));
+    }
+    hasher.finalize()
 }
 
 /// A trained network.
@@ -113,6 +161,7 @@ pub fn train(
     threads: &Threads,
     watch: &mut dyn Watch,
 ) -> Result<Trained> {
+    config.pairs()?;
     let weights = config.weights.as_ref();
     let weights = weights.ok_or_else(|| anyhow!("weights is missing: name the encoder's file"))?;
     let checkpoint = Checkpoint::open(weights)?;
@@ -134,7 +183,10 @@ pub fn train(
         classes: examples.classes.clone(),
     };
     // What stays as it is, run by the core; what it's given to begin with doesn't change in training.
-    let bytes_of_frozen = import(&parameters.to_checkpoint()?, &net, &options())?;
+    let whole = parameters.to_checkpoint()?;
+    let bytes_of_frozen = import(&whole, &net, &options())?;
+    let checksum = encoder_checksum(&whole);
+    drop(whole);
     let frozen_model = ModelBytes::from_bytes(&bytes_of_frozen, "the encoder");
     drop(bytes_of_frozen);
     let model = frozen_model.parse()?;
@@ -165,7 +217,8 @@ pub fn train(
     if !config.augment {
         let own = folder.path("features.f16");
         let count = all.len();
-        feed.keep(kept.unwrap_or(&own), &all, |done| {
+        let kept = (kept.unwrap_or(&own), checksum);
+        feed.keep(kept, &all, |done| {
             watch.prepare(done, count);
         })?;
     }

@@ -1,10 +1,14 @@
 //! What a training run is made of: one TOML file, checked as a whole before any work is done.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use elucid_core::model::{Fit, Preprocess};
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::ablation::Ablation;
 use crate::dataset::Format;
@@ -20,6 +24,12 @@ pub struct Config {
     pub arch: Option<String>,
     /// Attention heads of the encoder; 64 channels each if left out.
     pub heads: Option<u16>,
+    /// Activation of the encoder's MLPs, `gelu` or `quick-gelu`; if left out QuickGELU for CLIP's names and GELU for others. CLIPs
+    /// that open_clip trained have gelu unless their name says quickgelu.
+    pub activation: Option<String>,
+    /// Whether the encoder's positions are resized as DINO does.
+    #[serde(default)]
+    pub dino_positions: bool,
     /// Side of the square the photos are resized to.
     #[serde(default = "default::image")]
     pub image: u32,
@@ -85,13 +95,38 @@ pub struct Config {
 }
 
 /// `false`, or what is to be done.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Choice<T> {
     /// `true` or `false`.
     Flag(bool),
     /// In detail.
     Chosen(T),
+}
+
+/// By hand, so that a key that isn't known is named.
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Choice<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
+            type Value = Choice<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false, or a table")
+            }
+
+            fn visit_bool<E: de::Error>(self, flag: bool) -> Result<Choice<T>, E> {
+                Ok(Choice::Flag(flag))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Choice<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Choice::Chosen)
+            }
+        }
+
+        deserializer.deserialize_any(Either(PhantomData))
+    }
 }
 
 impl<T: Default> Default for Choice<T> {
@@ -122,7 +157,7 @@ pub struct Source {
     pub format: String,
     /// A folder of masks instead of its own.
     pub masks: Option<PathBuf>,
-    /// The part to learn from, if the layout has parts: `train`.
+    /// The part to learn from; `train` if left out, but for plain folders, which have no parts.
     pub split: Option<String>,
     /// The part to judge the finished network by, for plain folders another folder, seen from `dir`; none if left out.
     pub test: Option<String>,
@@ -266,12 +301,17 @@ impl Config {
             .with_context(|| format!("cannot read {}", path.display()))?;
         let mut config = Self::parse(&text).with_context(|| path.display().to_string())?;
         let folder = path.parent().unwrap_or(Path::new(""));
+        // The same run is the same from whatever folder it's gone on with.
+        let whole = |path: &Path| {
+            let joined = folder.join(path);
+            std::path::absolute(&joined).unwrap_or(joined)
+        };
         let masks = config.data.iter_mut().filter_map(|d| d.masks.as_mut());
         for path in config.weights.iter_mut().chain(masks) {
-            *path = folder.join(&path);
+            *path = whole(path);
         }
         for source in &mut config.data {
-            source.dir = folder.join(&source.dir);
+            source.dir = whole(&source.dir);
         }
         Ok(config)
     }
@@ -307,11 +347,10 @@ impl Config {
             () if !unit(self.validation) || self.validation == 0.0 => {
                 wrong("validation", "a share above 0 and below 1")
             }
-            () if self.epochs == 0 || self.aea && self.epochs % 2 == 1 => wrong(
-                "epochs",
-                "positive, and even with aea: epochs come in pairs",
-            ),
-            () if !(1..=4096).contains(&self.batch) => wrong("batch", "1 to 4096"),
+            () if self.epochs == 0 => wrong("epochs", "1 or more"),
+            () if !(2..=4096).contains(&self.batch) => {
+                wrong("batch", "2 to 4096: statistics need more than one picture")
+            }
             () if !(self.lr > 0.0 && self.lr < 10.0) => wrong("lr", "a small positive number"),
             () if !unit(self.weight_decay) => wrong("weight-decay", "0 to 1"),
             () if !(self.clip >= 0.0 && self.clip.is_finite()) => wrong("clip", "0 or more"),
@@ -323,6 +362,17 @@ impl Config {
             () if !unit(f64::from(self.map_dropout)) => wrong("map-dropout", "0 to 1, 1 excluded"),
             () => self.parts(),
         }
+    }
+
+    /// Whether epochs come in pairs, as they must with AEA.
+    ///
+    /// # Errors
+    /// If one is left over.
+    pub fn pairs(&self) -> Result<()> {
+        if self.aea && self.epochs % 2 == 1 {
+            bail!("epochs must be even with aea: they come in pairs, attention off and on");
+        }
+        Ok(())
     }
 
     fn parts(&self) -> Result<()> {
@@ -339,6 +389,22 @@ impl Config {
                 self.adapter.fusion
             );
         }
+        let own = &self.adapter;
+        for (what, size, most) in [
+            ("width", own.width, 4096),
+            ("heads", u32::from(own.heads), 4096),
+            ("depth", own.depth, 64),
+            ("queries", own.queries, 4096),
+            ("patch", u32::from(own.patch), 64),
+            ("grid", u32::from(own.grid), 1024),
+        ] {
+            if !(1..=most).contains(&size) {
+                bail!("adapter.{what} must be 1 to {most}, not {size}");
+            }
+        }
+        if self.data.iter().any(|source| source.classes == Some(0)) {
+            bail!("classes must be 1 or more; leave it out for all");
+        }
         let Some(lora) = self.lora.chosen() else {
             return Ok(());
         };
@@ -348,6 +414,7 @@ impl Config {
             );
         }
         let known = ["out", "fc", "proj", "q", "v"];
+        let has = |name: &str| lora.projections.iter().any(|p| p == name);
         match lora
             .projections
             .iter()
@@ -357,6 +424,7 @@ impl Config {
                 "lora.projections has {other}; choose from {}",
                 known.join(", ")
             ),
+            None if has("q") != has("v") => bail!("lora.projections takes q and v together"),
             None => Ok(()),
         }
     }
@@ -417,7 +485,11 @@ mod tests {
         for (text, said) in [
             ("epoch = 3\n", "line 1"),
             ("epoch = 3\n", "epoch"),
-            ("epochs = 3\n", "pairs"),
+            ("epochs = 0\n", "epochs"),
+            ("batch = 1\n", "batch"),
+            ("lora = { rank = 4, rnak = 1 }\n", "rnak"),
+            ("lora = { projections = [\"q\"] }\n", "together"),
+            ("adapter = { depth = 4000000000 }\n", "adapter.depth"),
             ("norm = \"bgr\"\n", "norm"),
             ("lora = { rank = 0 }\n", "rank"),
             ("lora = { projections = [\"k\"] }\n", "projections"),

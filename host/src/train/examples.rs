@@ -1,5 +1,6 @@
 //! What is learnt from: pictures of one or several data sets, checked as a whole before any work is done.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -33,8 +34,8 @@ pub struct Examples {
 }
 
 impl Examples {
-    /// Opens the data sets of a run, holds out the validation pictures and looks at every file's size, so that a broken
-    /// picture or a mask of another shape is found before training rather than during.
+    /// Opens the data sets of a run, holds out the validation pictures and looks at every file's head, so that a
+    /// missing picture or a mask of another shape is found before training rather than during.
     ///
     /// # Errors
     /// One line: a data set that can't be read, a class without pictures, or the picture or mask that doesn't fit.
@@ -43,8 +44,8 @@ impl Examples {
         let mut learnt = Vec::new();
         for source in &config.data {
             let split = source.split.as_deref().or(match source.format.as_str() {
-                "cub" => Some("train"),
-                _ => None,
+                "folder" => None,
+                _ => Some("train"),
             });
             learnt.extend(found.read(source, split)?);
             if let Some(test) = &source.test {
@@ -60,6 +61,18 @@ impl Examples {
                 found.test.extend(test);
             }
         }
+        let known: HashSet<&Path> = learnt.iter().map(|e| e.sample.image.as_path()).collect();
+        if let Some(twice) = found
+            .test
+            .iter()
+            .find(|e| known.contains(e.sample.image.as_path()))
+        {
+            bail!(
+                "{} is learnt from and judged by; name parts of the data that don't overlap",
+                twice.sample.image.display()
+            );
+        }
+        drop(known);
         found.hold_out(learnt, config)?;
         let all = [&found.train, &found.validation, &found.test];
         for example in all.into_iter().flatten() {

@@ -68,13 +68,14 @@ impl<'f> Feed<'f> {
         })
     }
 
-    /// Keeps what the plain views of these pictures give in a file. `told` hears of every batch.
+    /// Keeps what the plain views of these pictures give in a file. `model` is the checksum of what computes it; `told` hears of
+    /// every batch.
     ///
     /// # Errors
     /// If a picture is broken or the file can't be written.
     pub fn keep(
         &mut self,
-        path: &Path,
+        (path, model): (&Path, u32),
         examples: &[&Example],
         mut told: impl FnMut(usize),
     ) -> Result<()> {
@@ -83,7 +84,17 @@ impl<'f> Feed<'f> {
         sorted.sort_by(|a, b| a.sample.image.cmp(&b.sample.image));
         let len = self.lens.iter().sum();
         let lens = self.lens.clone();
-        let cache = Cache::open(path, (sorted.len(), len), |put| {
+        let paths = sorted
+            .iter()
+            .map(|e| e.sample.image.as_os_str().as_encoded_bytes());
+        let pictures = crc32fast::hash(&paths.collect::<Vec<_>>().join(&b'\n'));
+        let key = format!(
+            "model {model:08x}, layers {:?}, pictures {} {pictures:08x}, {:?}\n",
+            self.nodes,
+            sorted.len(),
+            self.how
+        );
+        let cache = Cache::open((path, &key), (sorted.len(), len), |put| {
             for (i, chunk) in sorted.chunks(self.batch).enumerate() {
                 let values = self.compute(chunk, View::Plain)?;
                 let mut record = Vec::with_capacity(len);

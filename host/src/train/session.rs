@@ -11,7 +11,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use candle_core::Tensor;
+use candle_core::Tensor as Array;
 use elucid_core::arch::ala::{DROPOUTS, Dropout};
 use elucid_core::graph::NodeId;
 
@@ -23,7 +23,7 @@ use super::optimizer::{AdamW, Settings};
 use super::parameters::{Group, Parameters};
 use super::state::{Epoch, Folder, Judged, Progress, State};
 use super::tape::{Mode, Pass, Tape};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Tensor};
 use crate::dataset::Mask;
 use crate::metric::overlap::{self, iou_mean};
 use crate::metric::resize::bilinear;
@@ -178,17 +178,33 @@ impl<'s> Session<'s> {
                 seconds: start.elapsed().as_secs_f64(),
                 validation,
             };
+            let mut state = self.state()?;
+            self.sound(number, &state.weights)?;
             let best = self.progress.push(epoch.clone());
+            state.progress = self.progress.clone();
             if best {
-                let weights = self.parameters.to_checkpoint()?;
-                self.folder.write(BEST, &super::state::bytes(&weights)?)?;
+                self.folder
+                    .write(BEST, &super::state::bytes(&state.weights)?)?;
             }
-            self.folder.keep(&self.state()?)?;
+            self.folder.keep(&state)?;
             watch.epoch(&epoch, best);
         }
-        let best = self.folder.path(BEST);
-        if best.exists() {
+        if self.progress.best_epoch.is_some() {
+            let best = self.folder.path(BEST);
             self.parameters.restore(&Checkpoint::open(&best)?)?;
+        }
+        Ok(())
+    }
+
+    /// Nothing is kept that isn't finite: what was kept before stays.
+    fn sound(&self, epoch: u32, weights: &Checkpoint) -> Result<()> {
+        let broken = |(_, tensor): &(&String, &Tensor)| tensor.data.iter().any(|v| !v.is_finite());
+        if let Some((name, _)) = weights.tensors.iter().find(broken) {
+            bail!(
+                "epoch {epoch}: {name} isn't finite any more; the run up to the epoch before is kept in {}: use a lower lr than {}, or other weights",
+                self.folder.path("").display(),
+                self.config.lr
+            );
         }
         Ok(())
     }
@@ -347,6 +363,13 @@ impl<'s> Session<'s> {
                 }
             }
         }
+        if !loss.is_finite() {
+            bail!(
+                "epoch {epoch}: the validation loss became {loss}; the run up to the epoch before is kept in {}: use a lower lr than {}, or other weights",
+                self.folder.path("").display(),
+                self.config.lr
+            );
+        }
         watch.maps(epoch, &shown, grid)?;
         let count = examples.validation.len();
         Ok(Judged {
@@ -359,7 +382,7 @@ impl<'s> Session<'s> {
 }
 
 /// How many images have their label's logit as the largest.
-fn right(logits: &Tensor, labels: &[u32]) -> Result<usize> {
+fn right(logits: &Array, labels: &[u32]) -> Result<usize> {
     let logits = logits.contiguous()?;
     let values = values(&logits)?;
     let classes = values.len() / labels.len();

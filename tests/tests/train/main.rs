@@ -422,15 +422,17 @@ fn a_killed_run_ends_with_the_same_bits() {
 #[test]
 fn data_sets_are_mixed_by_the_names_of_their_classes() {
     let place = place();
-    // Blue and red are known by then; the pictures to judge by are those of the first folder.
-    for folder in ["more", "more/red", "more/green"] {
+    for folder in ["more", "more/red", "more/green", "judge", "judge/green"] {
         place.folder(folder);
+    }
+    for name in ["a", "b", "c"] {
+        place.photo(&format!("judge/green/{name}.png"), 44, 40);
     }
     for name in ["red/a", "red/b", "green/a", "green/b", "green/c"] {
         place.photo(&format!("more/{name}.png"), 44, 40);
     }
     let own =
-        text("epochs = 2") + "[[data]]\ndir = \"more\"\nformat = \"folder\"\ntest = \"../data\"\n";
+        text("epochs = 2") + "[[data]]\ndir = \"more\"\nformat = \"folder\"\ntest = \"../judge\"\n";
     place.write("run.toml", own);
     let config = Config::open(&place.path("run.toml")).unwrap();
     let examples = Examples::open(&config).unwrap();
@@ -444,7 +446,12 @@ fn data_sets_are_mixed_by_the_names_of_their_classes() {
     for class in 0..3 {
         assert!(examples.validation.iter().any(|e| e.label == class));
     }
-    assert_eq!(examples.test.len(), 16);
+    assert_eq!(examples.test.len(), 3);
+    // Nobody is judged by what it learnt.
+    let mut same = config.clone();
+    same.data[1].test = Some("../more".to_owned());
+    let error = Examples::open(&same).unwrap_err().to_string();
+    assert!(error.contains("judged by"), "{error}");
     let again = Examples::open(&config).unwrap();
     let ids = |e: &Examples| {
         e.validation

@@ -20,7 +20,6 @@ use crate::command::line;
 use crate::command::outputs::{DEMO_NAME, DEMO_PHOTO, Input, Output};
 use crate::engine::{Engine, Method, PRESETS, Threads, explain_error, ledger_entries};
 use crate::method::{Adapter, Attribution, Lrp, Spec, Subject};
-use crate::metric::resize::bilinear;
 use crate::photo::Photo;
 use crate::picture::{ColorMap, Figure, render};
 use crate::{atomic, npy};
@@ -202,10 +201,8 @@ impl Job<'_> {
         let start = Instant::now();
         // The adapter's map comes with the logits.
         let (logits, mut known) = if self.spec.adapter() && self.targets.len() == 1 {
-            let node = Adapter::node(self.model)?;
-            let (logits, map, shape) = network.activation(&ready.values, node)?;
-            let (logits, from) = (logits.to_vec(), [shape.h as usize, shape.w as usize]);
-            (logits, Some(bilinear(&map, from, network.size())))
+            let (logits, map) = Adapter::logits_and_map(network, &ready.values)?;
+            (logits, Some(map))
         } else {
             (network.logits(&ready.values)?.to_vec(), None)
         };
