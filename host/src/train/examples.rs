@@ -1,7 +1,7 @@
 //! What is learnt from: pictures of one or several data sets, checked as a whole before any work is done.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use elucid_core::model::Preprocess;
@@ -61,18 +61,24 @@ impl Examples {
                 found.test.extend(test);
             }
         }
-        let known: HashSet<&Path> = learnt.iter().map(|e| e.sample.image.as_path()).collect();
+        let real = |e: &Example| {
+            e.sample
+                .image
+                .canonicalize()
+                .unwrap_or(e.sample.image.clone())
+        };
+        let known: HashSet<PathBuf> = learnt.iter().map(real).collect();
         if let Some(twice) = found
             .test
             .iter()
-            .find(|e| known.contains(e.sample.image.as_path()))
+            .map(real)
+            .find(|path| known.contains(path))
         {
             bail!(
                 "{} is learnt from and judged by; name parts of the data that don't overlap",
-                twice.sample.image.display()
+                twice.display()
             );
         }
-        drop(known);
         found.hold_out(learnt, config)?;
         let all = [&found.train, &found.validation, &found.test];
         for example in all.into_iter().flatten() {

@@ -375,10 +375,10 @@ mod tests {
         assert_eq!(tensors(&fresh), tensors(&again));
         assert_ne!(tensors(&fresh), tensors(&other));
         let mut checkpoint = fresh.to_checkpoint().unwrap();
-        let said = [("lattice", "0,1,2,3"), ("adapter_heads", "4")];
+        let said = architecture::Said::of(&net).unwrap();
         checkpoint
             .metadata
-            .extend(said.map(|(k, v)| (k.to_owned(), v.to_owned())));
+            .insert(architecture::OWN.to_owned(), said);
         let wanted = architecture::Wanted {
             heads: Some(3),
             ..architecture::Wanted::default()
