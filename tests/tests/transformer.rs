@@ -11,6 +11,7 @@ use elucid_core::simd::Isa;
 use elucid_core::{Model, Shape};
 use elucid_host::architecture::{self, Network, Wanted};
 use elucid_host::checkpoint::Checkpoint;
+use elucid_host::classifier::Classifier;
 use elucid_host::engine::{Engine, Method, Threads};
 use elucid_host::import::{Options, import};
 use elucid_host::metric::resize::bilinear;
@@ -255,6 +256,47 @@ fn torchvisions_transformer_has_its_logits() {
         (Isa::detect(), &threads),
     );
     compare(&got, &golden.get("vit.logits").data, "logits");
+}
+
+#[test]
+fn timms_and_dinos_transformers_have_their_features() {
+    let golden = Tensors::load(folder("timm").join("golden.safetensors"));
+    let threads = Threads::new(1).unwrap();
+    for (case, dino) in [("own", false), ("other", false), ("dino", true)] {
+        let wanted = Wanted {
+            heads: Some(4),
+            dino,
+            ..Wanted::default()
+        };
+        let bytes = model_as(&checkpoint("timm"), &wanted, false);
+        let model = bytes.parse().unwrap();
+        let (images, shape) = pixels(golden.get(&format!("{case}.input")));
+        for (name, node) in [
+            ("block0", "blocks.0.add2"),
+            ("block1", "blocks.1.add2"),
+            ("norm", "norm"),
+            ("logits", "head"),
+        ] {
+            let want = &golden.get(&format!("{case}.{name}")).data;
+            let how = (Isa::detect(), &threads);
+            let got = feature(&model, (&images, shape), node, how);
+            compare(&got, want, &format!("{case}, {node}"));
+        }
+    }
+    // DINO's own files have no head: the class token is the answer.
+    let mut bare = checkpoint("timm");
+    bare.tensors.retain(|name, _| !name.starts_with("head."));
+    let wanted = Wanted {
+        heads: Some(4),
+        ..Wanted::default()
+    };
+    let bytes = model_as(&bare, &wanted, false);
+    let model = bytes.parse().unwrap();
+    assert_eq!(model.classes(), 32);
+    let (images, shape) = pixels(golden.get("own.input"));
+    let mut network = Classifier::new(&model, shape, &threads);
+    let got = network.logits(&images).unwrap();
+    compare(got, &golden.get("own.norm").data, "class token");
 }
 
 #[test]

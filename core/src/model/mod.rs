@@ -26,7 +26,7 @@ pub use record::{
 };
 
 use crate::error::{Error, Section};
-use crate::graph::{Linear, NONE, Node, NodeId, Op, TensorId};
+use crate::graph::{Linear, NONE, Node, NodeId, Norm, Op, TensorId};
 use crate::shape::Shape;
 use crate::view::Weights;
 
@@ -243,10 +243,12 @@ impl<'a> Model<'a> {
         Ok(())
     }
 
-    /// Number of classes if this node gives logits: a fully connected layer, or the sum of two.
+    /// Number of classes if this node gives logits: a fully connected layer, or the sum of two. A transformer without a head gives
+    /// its class token after the last norm; each channel counts as a class.
     fn classes_of(&self, id: NodeId) -> Option<u32> {
         let of = |id: NodeId| match self.node(id).op {
             Op::Linear(Linear { co, .. }) => Some(co),
+            Op::Norm(Norm { c, .. }) => Some(c),
             _ => None,
         };
         let node = self.node(id);

@@ -115,7 +115,10 @@ impl Network for Vit {
     }
 
     fn classes(&self) -> u32 {
-        self.outputs
+        match self.outputs {
+            0 => self.width,
+            outputs => outputs,
+        }
     }
 
     fn describe(&self) -> String {
