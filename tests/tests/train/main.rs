@@ -6,6 +6,7 @@ mod mistakes;
 #[allow(dead_code)] // Every test file uses a part of it.
 #[path = "../program/mod.rs"]
 mod program;
+mod recipe;
 mod resnet;
 
 use std::path::Path;
