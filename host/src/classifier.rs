@@ -73,16 +73,16 @@ impl<'m> Classifier<'m> {
     /// # Errors
     /// If the images don't fit the network or aren't finite.
     pub fn logits(&mut self, images: &[f32]) -> Result<&[f32]> {
-        let count = images.len() / self.shape.elements();
-        let method = Method {
-            images: count,
-            ..Method::new(None)
-        };
+        let named = |e| explain_error(self.model, e);
+        let mut explainer = pass(
+            &mut self.inference,
+            (self.model, self.shape),
+            images,
+            End::Map,
+        )?;
+        let count = explainer.plan().options().images;
         self.logits
             .resize(count * self.model.classes() as usize, 0.0);
-        let named = |e| explain_error(self.model, e);
-        let mut explainer = self.inference.open(self.shape, method)?;
-        explainer.forward(images).map_err(named)?;
         explainer.logits(&mut self.logits).map_err(named)?;
         Ok(&self.logits)
     }
@@ -92,20 +92,14 @@ impl<'m> Classifier<'m> {
     /// # Errors
     /// Those of [`Classifier::logits`], or if there is no such node.
     pub fn activation(&mut self, image: &[f32], node: NodeId) -> Result<(&[f32], Vec<f32>, Shape)> {
-        let method = Method {
-            end: End::Node(node),
-            ..Method::new(None)
-        };
         let named = |e| explain_error(self.model, e);
-        self.logits.resize(self.model.classes() as usize, 0.0);
-        let mut explainer = self.inference.open(self.shape, method)?;
-        explainer.forward(image).map_err(named)?;
-        explainer.logits(&mut self.logits).map_err(named)?;
+        let parts = (self.model, self.shape);
+        let mut explainer = pass(&mut self.inference, parts, image, End::Node(node))?;
         let plan = explainer.plan();
-        let (shape, mut values) = (
-            plan.end_shape(),
-            vec![0.0; plan.end_activation().len as usize],
-        );
+        let (shape, len) = (plan.end_shape(), plan.end_activation().len);
+        self.logits.resize(self.model.classes() as usize, 0.0);
+        explainer.logits(&mut self.logits).map_err(named)?;
+        let mut values = vec![0.0; len as usize];
         explainer.end_activation(&mut values).map_err(named)?;
         Ok((&self.logits, values, shape))
     }
@@ -115,14 +109,9 @@ impl<'m> Classifier<'m> {
         let Some(branch) = self.model.find(PERCEPTION) else {
             return self.logits(images);
         };
-        let method = Method {
-            images: images.len() / self.shape.elements(),
-            end: End::Node(branch),
-            ..Method::new(None)
-        };
         let named = |e| explain_error(self.model, e);
-        let mut explainer = self.inference.open(self.shape, method)?;
-        explainer.forward(images).map_err(named)?;
+        let parts = (self.model, self.shape);
+        let mut explainer = pass(&mut self.inference, parts, images, End::Node(branch))?;
         let scores = explainer.plan().end_activation().len as usize;
         self.logits.resize(scores, 0.0);
         explainer.end_activation(&mut self.logits).map_err(named)?;
@@ -149,4 +138,23 @@ impl<'m> Classifier<'m> {
     pub fn explainer(&mut self, method: Method) -> Result<Explainer<'_, Cpu<'_>>> {
         self.explanation.open(self.shape, method)
     }
+}
+
+/// A forward pass over a batch of images, which keeps what the node at the end gives.
+fn pass<'e>(
+    engine: &'e mut Engine<'_>,
+    (model, shape): (&Model<'_>, Shape),
+    images: &[f32],
+    end: End,
+) -> Result<Explainer<'e, Cpu<'e>>> {
+    let method = Method {
+        images: images.len() / shape.elements(),
+        end,
+        ..Method::new(None)
+    };
+    let mut explainer = engine.open(shape, method)?;
+    explainer
+        .forward(images)
+        .map_err(|e| explain_error(model, e))?;
+    Ok(explainer)
 }

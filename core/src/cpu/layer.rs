@@ -165,10 +165,7 @@ impl Layer<'_> {
             return Err(self.unsupported());
         };
         let op = self.model.node(self.step.node).op;
-        let scale = match op {
-            Op::Conv(c) => self.model.vector(c.scale),
-            _ => None,
-        };
+        let scale = op.layer().and_then(|c| self.model.vector(c.scale));
         let (gate, scale) = if self.step.act == Act::Weigh {
             (Gate::Weigh, None)
         } else {

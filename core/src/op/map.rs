@@ -4,7 +4,7 @@
 
 use crate::graph::{Activation, Conv, NONE, PANEL};
 use crate::op::conv::{self, Finish};
-use crate::op::{Context, part};
+use crate::op::{Context, pack, part};
 use crate::shape::Shape;
 use crate::view::Weights;
 
@@ -45,14 +45,7 @@ pub fn matmul(
 ) {
     let c = product(queries);
     let (panels, rest) = scratch.split_at_mut(c.stored());
-    panels.fill(0.0);
-    let depth = queries.c as usize;
-    for (i, query) in q.chunks_exact(depth).enumerate() {
-        let panel = &mut panels[i / PANEL * depth * PANEL..];
-        for (line, &v) in panel.chunks_exact_mut(PANEL).zip(query) {
-            line[i % PANEL] = v;
-        }
-    }
+    pack(&c, q, panels);
     let shapes = (pixels, pixels.with_channels(c.co));
     let w = Weights::F32(panels);
     conv::forward(cx, &c, shapes, x, w, Finish::default(), (y, rest));

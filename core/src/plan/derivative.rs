@@ -26,40 +26,18 @@ impl Scheduler<'_, '_> {
         let relevance = self.slot(id).relevance;
         self.weigh(id)?;
         let gate = Gate::of(chain, &node.op);
-        let scaled = match node.op {
-            Op::Conv(c) if !c.explainable() => {
-                return Err(Error::Unsupported {
-                    node: u32::from(id),
-                });
-            }
-            // What a ReLU cut off is no denominator.
-            Op::Conv(c)
-                if c.act == Activation::Relu
-                    && matches!(gate, Gate::Divide { .. })
-                    && !self.slot(id).weighed =>
-            {
-                return Err(Error::Unsupported {
-                    node: u32::from(id),
-                });
-            }
-            Op::Conv(c) => c.scale != NONE,
-            Op::Input
-            | Op::Linear(_)
-            | Op::Add { .. }
-            | Op::MaxPool(_)
-            | Op::AvgPool
-            | Op::Subsample(_)
-            | Op::Tokens(_)
-            | Op::Positions(_)
-            | Op::Norm(_)
-            | Op::Attention(_)
-            | Op::Slice(_)
-            | Op::Fuse
-            | Op::MatMul
-            | Op::MinMax
-            | Op::MulMap
-            | Op::Affine(_) => false,
+        let unsupported = Error::Unsupported {
+            node: u32::from(id),
         };
+        let layer = node.op.layer();
+        // What a ReLU cut off is no denominator.
+        let cut = layer.is_some_and(|c| c.act == Activation::Relu)
+            && matches!(gate, Gate::Divide { .. })
+            && !self.slot(id).weighed;
+        if !node.op.explainable() || cut {
+            return Err(unsupported);
+        }
+        let scaled = layer.is_some_and(|c| c.scale != NONE);
         if gate != Gate::Open || scaled {
             let mut step = self.step(Act::Gate, id);
             if gate.reads() {
@@ -85,11 +63,7 @@ impl Scheduler<'_, '_> {
             | Op::MatMul
             | Op::MinMax
             | Op::MulMap
-            | Op::Affine(_) => {
-                return Err(Error::Unsupported {
-                    node: u32::from(id),
-                });
-            }
+            | Op::Affine(_) => return Err(unsupported),
         };
         let mut step = self.step(Act::Relevance, id);
         if reads {

@@ -244,7 +244,7 @@ impl Watch for Display {
         for (i, (example, map)) in maps.iter().enumerate() {
             let mut how = UNIT;
             how.fit = elucid_core::model::Fit::Squash;
-            let view = example.sample.photo()?.prepare(&how)?.crop;
+            let view = example.sample.photo()?.cropped(&how)?;
             let size = [view.height() as usize, view.width() as usize];
             let picture = render(&Figure {
                 view: &view,

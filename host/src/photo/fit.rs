@@ -285,7 +285,7 @@ pub(super) fn pass(
 }
 
 /// `(byte * scale - mean) / std` of every byte, channels in the network's order.
-pub(super) fn normalise(crop: &RgbImage, how: &Preprocess) -> Vec<f32> {
+pub(crate) fn normalise(crop: &RgbImage, how: &Preprocess) -> Vec<f32> {
     let value = |channel: usize, byte: usize| {
         (byte as f32 * how.scale - how.mean[channel]) / how.std[channel]
     };

@@ -19,8 +19,9 @@ use image::{DynamicImage, RgbImage};
 
 use decode::{decode, decode_stored, read, recognise};
 pub use fit::Geometry;
+pub(crate) use fit::normalise;
 pub(crate) use fit::scaled;
-use fit::{normalise, paint, view_size};
+use fit::{paint, view_size};
 
 /// The most pixels a picture may have: larger ones are refused from their header, before memory is spent.
 pub const MAX_PIXELS: u64 = 100_000_000;
@@ -118,11 +119,8 @@ impl Photo {
         })
     }
 
-    /// Resizes, crops and normalises the picture as `how` says.
-    ///
-    /// # Errors
-    /// Only for preprocessing that fits no picture: sizes of zero or above 8192 pixels, a deviation of zero.
-    pub fn prepare(&self, how: &Preprocess) -> Result<Prepared, PhotoError> {
+    /// Which part of the picture becomes the input.
+    fn geometry(&self, how: &Preprocess) -> Result<Geometry, PhotoError> {
         let [height, width] = how.crop;
         let numbers = how.std.iter().all(|std| std.is_normal())
             && how
@@ -131,7 +129,7 @@ impl Photo {
                 .chain([&how.scale])
                 .all(|number| number.is_finite());
         let geometry = Geometry::of(self.rgb.dimensions(), how).filter(|_| numbers);
-        let Some(Geometry { across, down, .. }) = geometry else {
+        geometry.ok_or_else(|| {
             let resize = if how.fit == Fit::Squash {
                 height
             } else {
@@ -142,13 +140,40 @@ impl Photo {
                  (1 to {MAX_SIDE} allowed), scale {}, mean {:?}, deviation {:?}; import the model again",
                 how.scale, how.mean, how.std
             );
-            return Err(PhotoError::new(&self.name, &matter));
-        };
+            PhotoError::new(&self.name, &matter)
+        })
+    }
+
+    /// The resized and cropped picture that the network sees, without display and numbers: see [`Photo::prepare`].
+    ///
+    /// # Errors
+    /// As for [`Photo::prepare`].
+    pub fn cropped(&self, how: &Preprocess) -> Result<RgbImage, PhotoError> {
+        let Geometry { across, down, .. } = self.geometry(how)?;
         let filter = match how.filter {
             Filter::Bilinear => FilterType::Bilinear,
             Filter::Bicubic => FilterType::CatmullRom,
         };
-        let crop = paint(&self.rgb, across, down, (width, height), filter);
+        let [height, width] = how.crop;
+        Ok(paint(&self.rgb, across, down, (width, height), filter))
+    }
+
+    /// The network's input `[h, w, 3]` alone: see [`Photo::prepare`].
+    ///
+    /// # Errors
+    /// As for [`Photo::prepare`].
+    pub fn input(&self, how: &Preprocess) -> Result<Vec<f32>, PhotoError> {
+        Ok(normalise(&self.cropped(how)?, how))
+    }
+
+    /// Resizes, crops and normalises the picture as `how` says.
+    ///
+    /// # Errors
+    /// Only for preprocessing that fits no picture: sizes of zero or above 8192 pixels, a deviation of zero.
+    pub fn prepare(&self, how: &Preprocess) -> Result<Prepared, PhotoError> {
+        let Geometry { across, down, .. } = self.geometry(how)?;
+        let crop = self.cropped(how)?;
+        let [height, width] = how.crop;
         let view = paint(
             &self.rgb,
             across,

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::adapter;
 use super::config::{Choice, Config};
 use super::examples::{Example, Examples};
-use super::session::Watch;
+use super::session::{Watch, largest};
 use super::state::Folder;
 use crate::classifier::Classifier;
 use crate::engine::Threads;
@@ -235,7 +235,7 @@ fn judge(
     for (number, example) in examples.iter().enumerate() {
         let (image, mask) = example.load(&how)?;
         let logits = network.logits(&image)?;
-        let best = (0..logits.len()).fold(0, |b, i| if logits[i] > logits[b] { i } else { b });
+        let best = largest(logits);
         said.right
             .push(f64::from(u8::from(best == example.label as usize)));
         let Some(mask) = mask else { continue };

@@ -4,11 +4,11 @@
 //! and flipped half of the time; one of ten is blurred (5 x 5, sigma 0.1 to 5), one of ten sharpened by a factor 1.5.
 
 use anyhow::Result;
-use elucid_core::model::{ChannelOrder, Fit, Preprocess};
+use elucid_core::model::{Fit, Preprocess};
 use image::RgbImage;
 use image::imageops;
 
-use crate::photo::Photo;
+use crate::photo::{Photo, normalise};
 use crate::synthetic::Random;
 
 /// Share of pictures that are blurred, and that are sharpened.
@@ -25,10 +25,9 @@ pub fn view(photo: &Photo, how: &Preprocess, random: &mut Random) -> Result<Vec<
     let larger = Preprocess {
         crop: how.crop.map(|side| (side * 510).div_ceil(384)),
         resize: (how.resize * 510).div_ceil(384),
-        order: ChannelOrder::Rgb,
         ..*how
     };
-    let whole = photo.prepare(&larger)?.crop;
+    let whole = photo.cropped(&larger)?;
     let left = random.below(whole.width() - w + 1);
     let top = random.below(whole.height() - h + 1);
     let mut cut = imageops::crop_imm(&whole, left, top, w, h).to_image();
@@ -79,28 +78,13 @@ pub fn resized(photo: &Photo, how: &Preprocess, random: &mut Random) -> Result<V
     };
     let squash = Preprocess {
         fit: Fit::Squash,
-        order: ChannelOrder::Rgb,
         ..*how
     };
-    let mut view = cut.prepare(&squash)?.crop;
+    let mut view = cut.cropped(&squash)?;
     if random.share() < 0.5 {
         imageops::flip_horizontal_in_place(&mut view);
     }
     Ok(normalise(&view, how))
-}
-
-fn normalise(picture: &RgbImage, how: &Preprocess) -> Vec<f32> {
-    let source = match how.order {
-        ChannelOrder::Rgb => [0, 1, 2],
-        ChannelOrder::Bgr => [2, 1, 0],
-    };
-    let value = |pixel: &image::Rgb<u8>, c: usize| {
-        (f32::from(pixel[source[c]]) * how.scale - how.mean[c]) / how.std[c]
-    };
-    let pixels = picture.pixels();
-    pixels
-        .flat_map(|p| [0, 1, 2].map(|c| value(p, c)))
-        .collect()
 }
 
 /// The pixel `reach` at most outside is the one mirrored at the border, as torchvision pads.

@@ -182,7 +182,7 @@ impl Example {
     pub fn load(&self, how: &Preprocess) -> Result<(Vec<f32>, Option<Mask>)> {
         let photo = self.sample.photo()?;
         let mask = self.sample.input_mask(photo.rgb.dimensions(), how)?;
-        let image = photo.prepare(how)?.image;
+        let image = photo.input(how)?;
         Ok((image, mask.filter(|mask| mask.area() > 0)))
     }
 }

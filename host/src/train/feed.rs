@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
 use candle_core::Tensor;
-use elucid_core::Shape;
 use elucid_core::graph::NodeId;
 use elucid_core::model::Preprocess;
 use rayon::prelude::*;
@@ -13,7 +12,7 @@ use rayon::prelude::*;
 use super::augment;
 use super::cache::Cache;
 use super::examples::Example;
-use super::frozen::{Frozen, Output};
+use super::frozen::Frozen;
 use super::op;
 use super::tape::Tape;
 use crate::synthetic::Random;
@@ -155,7 +154,7 @@ impl<'f> Feed<'f> {
     fn compute(&mut self, examples: &[&Example], view: View) -> Result<Vec<Vec<f32>>> {
         let how = self.how;
         let load = |example: &&Example| match view {
-            View::Plain => Ok(example.sample.photo()?.prepare(&how)?.image),
+            View::Plain => Ok(example.sample.photo()?.input(&how)?),
             View::Random(seed) | View::Resized(seed) => {
                 // Another stream for every picture, whatever the order they are decoded in.
                 let name = example.sample.id.bytes();
@@ -180,16 +179,10 @@ impl<'f> Feed<'f> {
         }
         let outputs = frozen.run(&images)?;
         images.truncate(each * examples.len());
-        let values = outputs.into_iter().map(|Output { mut values, .. }| {
+        let values = outputs.into_iter().map(|mut values| {
             values.truncate(values.len() / self.batch * examples.len());
             values
         });
         Ok(std::iter::once(images).chain(values).collect())
-    }
-
-    /// Shape of one image.
-    #[must_use]
-    pub fn image(&self) -> Shape {
-        Shape::new(self.how.crop[0], self.how.crop[1], 3)
     }
 }

@@ -17,15 +17,6 @@ pub struct Frozen<'e> {
     nodes: Vec<NodeId>,
 }
 
-/// The output of a node for a batch.
-#[derive(Clone, Debug)]
-pub struct Output {
-    /// Shape for one image.
-    pub shape: Shape,
-    /// Values, image after image.
-    pub values: Vec<f32>,
-}
-
 impl<'e> Frozen<'e> {
     /// For batches of `count` images of this shape. `names` are nodes of the model.
     ///
@@ -56,15 +47,14 @@ impl<'e> Frozen<'e> {
         })
     }
 
-    /// What the nodes give for normalised images `[count, h, w, 3]`, in the order they were asked for.
+    /// What the nodes give for normalised images `[count, h, w, 3]`, in the order they were asked for, image after image.
     ///
     /// # Errors
     /// If the images have another size.
-    pub fn run(&mut self, images: &[f32]) -> Result<Vec<Output>> {
+    pub fn run(&mut self, images: &[f32]) -> Result<Vec<Vec<f32>>> {
         let named = |e| explain_error(self.model, e);
-        let mut outputs: Vec<Option<Output>> = vec![None; self.nodes.len()];
+        let mut outputs: Vec<Option<Vec<f32>>> = vec![None; self.nodes.len()];
         self.backend.put(self.plan.image(), images).map_err(named)?;
-        let count = self.plan.options().images;
         for step in self.plan.forward_steps() {
             if outputs.iter().all(Option::is_some) {
                 break;
@@ -82,20 +72,10 @@ impl<'e> Frozen<'e> {
             {
                 let mut values = vec![0.0; step.out.len as usize];
                 self.backend.get(step.out, &mut values).map_err(named)?;
-                let shape = self.shape(node, values.len() / count);
-                *output = Some(Output { shape, values });
+                *output = Some(values);
             }
         }
-        let whole: Option<Vec<Output>> = outputs.into_iter().collect();
+        let whole: Option<Vec<Vec<f32>>> = outputs.into_iter().collect();
         whole.ok_or_else(|| anyhow!("a layer that was asked for is never computed"))
-    }
-
-    /// Shape of a node's output with this many elements: steps see the rows of tokens and grid in one line.
-    fn shape(&self, node: NodeId, elements: usize) -> Shape {
-        let steps = self.plan.steps().iter();
-        let mut made = steps.filter(|s| s.node == node || s.fused == node);
-        let shape = made.next().map_or(Shape::default(), |s| s.shapes[1]);
-        debug_assert_eq!(shape.elements(), elements);
-        shape
     }
 }

@@ -386,17 +386,13 @@ fn right(logits: &Array, labels: &[u32]) -> Result<usize> {
     let logits = logits.contiguous()?;
     let values = values(&logits)?;
     let classes = values.len() / labels.len();
-    let best = |row: &[f32]| {
-        let mut best = 0;
-        for (i, v) in row.iter().enumerate() {
-            if *v > row[best] {
-                best = i;
-            }
-        }
-        best
-    };
     let rows = values.chunks_exact(classes).zip(labels);
     Ok(rows
-        .filter(|(row, label)| best(row) == **label as usize)
+        .filter(|(row, label)| largest(row) == **label as usize)
         .count())
+}
+
+/// The first of the largest logits.
+pub(super) fn largest(logits: &[f32]) -> usize {
+    (0..logits.len()).fold(0, |best, i| if logits[i] > logits[best] { i } else { best })
 }
