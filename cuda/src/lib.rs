@@ -3,6 +3,7 @@
 
 #[allow(unsafe_code)]
 pub mod ffi;
+pub mod lower;
 mod probe;
 
 pub use probe::{Device, Probe, probe};

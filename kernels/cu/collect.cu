@@ -8,7 +8,7 @@
 //      loads that share their cache lines; every byte comes from memory once.
 #include "elucid.cuh"
 
-ELUCID_KERNEL elucid_collect(const CollectParams p) {
+ELUCID_KERNEL(elucid_collect, CollectParams, ELUCID_BLOCK, 8) {
     const unsigned int pixel = elucid_thread();
     if (pixel >= p.pixels) return;
 

@@ -1,27 +1,39 @@
-// What the kernels share: how one is declared, which thread this is, and arithmetic that nobody rearranges.
+// What the kernels share: how one is declared, which thread this is, stored halves, and arithmetic that nobody rearranges.
 //
-// No headers but our own are included, so a bare NVRTC compiles every kernel. A host C++ compiler does too (see
-// tests/src/emulator/): it must have threadIdx, blockIdx, blockDim and fabsf before it comes here, and must not
+// No headers but our own are included, so a bare NVRTC compiles every kernel. A host C++ compiler does too: it includes its
+// emulator of the device first (tests/emulator/), which defines ELUCID_EMULATED and what CUDA has built in, and it must not
 // contract a * b + c itself (-ffp-contract=off).
 #ifndef ELUCID_CUH
 #define ELUCID_CUH
 
 #include "params.h"
 
-#ifdef __CUDACC__
+// ELUCID_KERNEL(name, Params, threads of a block, least blocks of a multiprocessor) { body; its argument is p }
+#ifndef ELUCID_EMULATED
 #define ELUCID_DEVICE static __device__ __forceinline__
-#define ELUCID_KERNEL extern "C" __global__ void __launch_bounds__(ELUCID_BLOCK)
-#else
-#define ELUCID_DEVICE static inline
-#define ELUCID_KERNEL extern "C" void
+#define ELUCID_KERNEL(name, Params, threads, blocks) \
+    extern "C" __global__ void __launch_bounds__(threads, blocks) name(const Params p)
 #endif
 
 // The number of this thread in a grid of one dimension.
 ELUCID_DEVICE unsigned int elucid_thread() { return blockIdx.x * blockDim.x + threadIdx.x; }
 
+// A stored half, and what it is worth: exact.
+typedef unsigned short elucid_half;
+ELUCID_DEVICE float widen(float w) { return w; }
+#ifndef ELUCID_EMULATED
+ELUCID_DEVICE float widen(elucid_half h) {
+    float f;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(h));
+    return f;
+}
+#else
+ELUCID_DEVICE float widen(elucid_half h) { return emulated_widen(h); }
+#endif
+
 // Each operation rounded by itself. CUDA compilers fuse a plain a * b + c into one rounding; the CPU's code, which a
-// kernel must equal, doesn't.
-#ifdef __CUDACC__
+// kernel must equal, doesn't. Where it does, both say fmaf.
+#ifndef ELUCID_EMULATED
 ELUCID_DEVICE float add_rn(float a, float b) { return __fadd_rn(a, b); }
 ELUCID_DEVICE float sub_rn(float a, float b) { return __fsub_rn(a, b); }
 ELUCID_DEVICE float mul_rn(float a, float b) { return __fmul_rn(a, b); }

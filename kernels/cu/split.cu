@@ -12,7 +12,7 @@
 //      division: bound by memory. The modulo by the channels is only paid where some channels aren't live.
 #include "elucid.cuh"
 
-ELUCID_KERNEL elucid_split(const SplitParams p) {
+ELUCID_KERNEL(elucid_split, SplitParams, ELUCID_BLOCK, 8) {
     const unsigned int i = elucid_thread();
     if (i >= p.count) return;
 

@@ -1,61 +1,71 @@
 //! CUDA kernel sources of elucid and their Rust signatures.
 //!
-//! A kernel is a file of header-free CUDA C++ under `cu/` and a `#[repr(C)]` struct of [`params`], its only argument.
-//! Nothing is compiled here: the sources travel as text inside the library, and the device's own NVRTC makes machine
-//! code of [`Kernel::source`] with [`HEADERS`] as its includes.
+//! A kernel is a function in a file of header-free CUDA C++ under `cu/`, and a `#[repr(C)]` struct of [`params`] is its only
+//! argument. Nothing is compiled here: the sources travel as text inside the library, and the device's own NVRTC makes
+//! machine code of [`Source::text`] with [`HEADERS`] as its includes.
 
-pub mod params;
-
-pub use params::{CollectParams, Params, Share, SplitParams};
-
-/// Threads of a block, for every kernel: `ELUCID_BLOCK` of `cu/params.h`.
-pub const BLOCK: u32 = 256;
-
-/// A file that kernels include by name.
-#[derive(Clone, Copy, Debug)]
-pub struct Header {
-    /// As written in `#include "..."`.
-    pub name: &'static str,
-    /// Its text.
-    pub source: &'static str,
+/// A file of `cu/`.
+macro_rules! source {
+    ($name:literal) => {
+        &$crate::Source {
+            name: $name,
+            text: include_str!(concat!("../cu/", $name)),
+        }
+    };
 }
 
-/// A kernel: one operation in one file.
+pub mod conv;
+pub mod flow;
+pub mod params;
+pub mod token;
+
+/// A file with the kernels of one operation, or a header that kernels include by name.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    /// Name of the file: for compilers' messages, and as written in `#include "..."`.
+    pub name: &'static str,
+    /// Its text.
+    pub text: &'static str,
+}
+
+/// A kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernel {
-    /// Name of the file, for compilers' messages.
-    pub name: &'static str,
+    /// The file it is in: what is compiled at once.
+    pub source: &'static Source,
     /// Name of the function to launch.
     pub entry: &'static str,
-    /// Text of the file.
-    pub source: &'static str,
+    /// Threads of a block: what the kernel is written for, always `[block, 1, 1]`.
+    pub block: u32,
+    /// Bytes of its argument.
+    pub argument: usize,
 }
 
 /// Everything that a kernel may include.
-pub const HEADERS: &[Header] = &[
-    Header {
-        name: "elucid.cuh",
-        source: include_str!("../cu/elucid.cuh"),
-    },
-    Header {
-        name: "params.h",
-        source: include_str!("../cu/params.h"),
-    },
+pub const HEADERS: &[&Source] = &[
+    source!("elucid.cuh"),
+    source!("params.h"),
+    source!("params_conv.h"),
+    source!("params_flow.h"),
+    source!("params_token.h"),
 ];
 
-/// Relevance splitting; takes [`SplitParams`].
-pub const SPLIT: Kernel = Kernel {
-    name: "split.cu",
-    entry: "elucid_split",
-    source: include_str!("../cu/split.cu"),
-};
-
-/// Channel sum of the image's relevance; takes [`CollectParams`].
-pub const COLLECT: Kernel = Kernel {
-    name: "collect.cu",
-    entry: "elucid_collect",
-    source: include_str!("../cu/collect.cu"),
-};
-
 /// All kernels.
-pub const KERNELS: &[Kernel] = &[SPLIT, COLLECT];
+pub fn kernels() -> impl Iterator<Item = &'static Kernel> {
+    [conv::KERNELS, flow::KERNELS, token::KERNELS]
+        .into_iter()
+        .flatten()
+        .copied()
+}
+
+/// All files that are compiled, each once.
+#[must_use]
+pub fn sources() -> Vec<&'static Source> {
+    let mut all: Vec<&'static Source> = Vec::new();
+    for kernel in kernels() {
+        if all.iter().all(|s| s.name != kernel.source.name) {
+            all.push(kernel.source);
+        }
+    }
+    all
+}

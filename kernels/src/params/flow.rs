@@ -1,25 +1,8 @@
-//! Parameters of the kernels: what `cu/params.h` says, in Rust.
-//!
-//! Pointers are addresses on the device (`CUdeviceptr`). `Pod` forbids padding, so a struct's bytes are exactly the
-//! kernel's argument; the tests compare every size and offset with the C side through bindgen.
+//! What lies between weighted layers: `cu/params_flow.h`.
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::{BLOCK, COLLECT, Kernel, SPLIT};
-
-/// The argument of one kernel.
-pub trait Params: Pod {
-    /// The kernel that takes it.
-    const KERNEL: Kernel;
-
-    /// Threads that have something to do; those past them return at once.
-    fn threads(&self) -> u32;
-
-    /// Blocks of [`BLOCK`] threads that a launch needs.
-    fn blocks(&self) -> u32 {
-        self.threads().div_ceil(BLOCK)
-    }
-}
+use super::Address;
 
 /// How the relevance of a sum is shared between its two branches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,18 +16,18 @@ pub enum Share {
     Ratio = 2,
 }
 
-/// Argument of [`SPLIT`]: tensors of `count` elements, `[pixels, channels]`.
+/// Argument of [`crate::flow::SPLIT`]: tensors of `count` elements, `[pixels, channels]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct SplitParams {
     /// Activation of the residual branch; read for [`Share::Ratio`] only.
-    pub residual: u64,
+    pub residual: Address,
     /// Activation of the skip branch; read for [`Share::Ratio`] only.
-    pub skip: u64,
+    pub skip: Address,
     /// Relevance of the sum; keeps the residual branch's share.
-    pub relevance: u64,
+    pub relevance: Address,
     /// Gets the skip branch's share.
-    pub skip_relevance: u64,
+    pub skip_relevance: Address,
     /// Elements of each tensor.
     pub count: u32,
     /// Channels, at least 1.
@@ -59,32 +42,44 @@ pub struct SplitParams {
     pub accumulate: u32,
 }
 
-impl Params for SplitParams {
-    const KERNEL: Kernel = SPLIT;
-
-    fn threads(&self) -> u32 {
-        self.count
-    }
-}
-
-/// Argument of [`COLLECT`].
+/// Argument of [`crate::flow::COLLECT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct CollectParams {
     /// Relevance of the image, `[pixels, channels]`.
-    pub relevance: u64,
+    pub relevance: Address,
     /// The map, `[pixels]`.
-    pub heat: u64,
+    pub heat: Address,
     /// Pixels.
     pub pixels: u32,
     /// Channels, at least 1.
     pub channels: u32,
 }
 
-impl Params for CollectParams {
-    const KERNEL: Kernel = COLLECT;
+/// The class that a map is to explain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct SeedRequest {
+    /// 0: the class with `index` others before it; 1: class `index`.
+    pub kind: u32,
+    /// A rank or a class.
+    pub index: u32,
+}
 
-    fn threads(&self) -> u32 {
-        self.pixels
-    }
+/// What the network said, and what is explained of it.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct SeedResult {
+    /// The predicted class.
+    pub predicted: u32,
+    /// The explained class.
+    pub target: u32,
+    /// Its softmax probability.
+    pub probability: f32,
+    /// Its logit.
+    pub logit: f32,
+    /// The relevance it starts with.
+    pub relevance: f32,
+    /// 0: well; 1: a logit is not finite; 2: there is no such class.
+    pub status: u32,
 }

@@ -1,0 +1,6 @@
+//! Kernels of weighted layers.
+
+use crate::Kernel;
+
+/// All of them.
+pub const KERNELS: &[&Kernel] = &[];

@@ -1,0 +1,1 @@
+//! Weighted layers: `cu/params_conv.h`.

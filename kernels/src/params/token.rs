@@ -1,0 +1,1 @@
+//! Layers of transformers and of the adapter: `cu/params_token.h`.

@@ -1,0 +1,6 @@
+//! Kernels of transformers and of the adapter.
+
+use crate::Kernel;
+
+/// All of them.
+pub const KERNELS: &[&Kernel] = &[];
