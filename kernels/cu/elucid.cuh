@@ -31,6 +31,26 @@ ELUCID_DEVICE float widen(elucid_half h) {
 ELUCID_DEVICE float widen(elucid_half h) { return emulated_widen(h); }
 #endif
 
+// Sixteen bytes at once; the address must be a multiple of sixteen.
+#ifndef ELUCID_EMULATED
+ELUCID_DEVICE float4 load4(const float *from) { return *reinterpret_cast<const float4 *>(from); }
+ELUCID_DEVICE uint4 load8(const elucid_half *from) { return *reinterpret_cast<const uint4 *>(from); }
+ELUCID_DEVICE void store4(float *to, float4 v) { *reinterpret_cast<float4 *>(to) = v; }
+#else
+ELUCID_DEVICE float4 load4(const float *from) { return emulated_load16<float4>(from); }
+ELUCID_DEVICE uint4 load8(const elucid_half *from) { return emulated_load16<uint4>(from); }
+ELUCID_DEVICE void store4(float *to, float4 v) { emulated_store16(to, v); }
+#endif
+
+// The bits of a float, and the float of bits.
+#ifndef ELUCID_EMULATED
+ELUCID_DEVICE unsigned int bits_of(float v) { return __float_as_uint(v); }
+ELUCID_DEVICE float of_bits(unsigned int bits) { return __uint_as_float(bits); }
+#else
+ELUCID_DEVICE unsigned int bits_of(float v) { return emulated_bits(v); }
+ELUCID_DEVICE float of_bits(unsigned int bits) { return emulated_float(bits); }
+#endif
+
 // Each operation rounded by itself. CUDA compilers fuse a plain a * b + c into one rounding; the CPU's code, which a
 // kernel must equal, doesn't. Where it does, both say fmaf.
 #ifndef ELUCID_EMULATED
