@@ -31,6 +31,15 @@ ELUCID_DEVICE float widen(elucid_half h) {
 ELUCID_DEVICE float widen(elucid_half h) { return emulated_widen(h); }
 #endif
 
+// Functions that the compiler evaluates, and members of structs.
+#ifndef ELUCID_EMULATED
+#define ELUCID_CONSTANT __device__ __forceinline__
+#define ELUCID_DEVICE_METHOD __device__ __forceinline__
+#else
+#define ELUCID_CONSTANT inline
+#define ELUCID_DEVICE_METHOD inline
+#endif
+
 // Sixteen bytes at once; the address must be a multiple of sixteen.
 #ifndef ELUCID_EMULATED
 ELUCID_DEVICE float4 load4(const float *from) { return *reinterpret_cast<const float4 *>(from); }
