@@ -24,7 +24,7 @@ struct Transposed {
 };
 
 // Two steps of both operands.
-template <int PIXELS> struct GemmMemory {
+template <int PIXELS> struct alignas(16) GemmMemory {
     float pixels[2][GEMM_STEP][PIXELS];
     float channels[2][GEMM_STEP][ELUCID_TILE];
 };

@@ -118,6 +118,12 @@ template <> struct Panels<elucid_half> {
         put_row(rows, k, n, PLUS ? positive(low) : low);
         put_row(rows, k, n + 4u, PLUS ? positive(high) : high);
     }
+
+    // As they are, for tensor cores.
+    template <int ROW> ELUCID_DEVICE_METHOD void keep(elucid_half (&rows)[GEMM_STEP][ROW]) const {
+        const unsigned int e = threadIdx.x;
+        store8(&rows[e >> 1 & 15u][(e >> 5) * 16u + (e & 1u) * 8u], v);
+    }
 };
 
 // acc = conv(x, w) of the tile that starts at pixel `first` and channel `channel`; with PLUS, of what is positive of w.
