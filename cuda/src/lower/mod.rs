@@ -29,6 +29,8 @@ pub struct Lowering<'a> {
     composite: Composite,
     /// Address of the memory that the layout is of.
     base: Address,
+    /// Whether forward passes may take tensor cores.
+    tensor_cores: bool,
 }
 
 /// One map of a step with relevance.
@@ -56,6 +58,16 @@ impl<'a> Lowering<'a> {
             options: *options,
             composite: options.composite.unwrap_or(Composite::exact(Split::Ratio)),
             base,
+            tensor_cores: false,
+        }
+    }
+
+    /// The same with forward passes on tensor cores where weights are stored in halves, or without.
+    #[must_use]
+    pub fn with_tensor_cores(self, tensor_cores: bool) -> Self {
+        Self {
+            tensor_cores,
+            ..self
         }
     }
 
