@@ -18,8 +18,8 @@ ELUCID_DEVICE unsigned int ordered(float v) {
 }
 
 // How many classes up to number `last` come at or above `key`; exactly at it with `equal`.
-ELUCID_DEVICE unsigned int classes_at(const SeedParams &p, const float *logits, unsigned int key, bool equal,
-                                      unsigned int last, unsigned int *box) {
+ELUCID_DEVICE unsigned int classes_at(const float *logits, unsigned int last, unsigned int key, bool equal,
+                                      unsigned int *box) {
     unsigned int count = 0;
     for (unsigned int i = threadIdx.x; i <= last; i += ELUCID_BLOCK) {
         const unsigned int at = ordered(logits[i]);
@@ -29,18 +29,18 @@ ELUCID_DEVICE unsigned int classes_at(const SeedParams &p, const float *logits, 
 }
 
 // The class with `rank` others before it, where there are more classes than that.
-ELUCID_DEVICE unsigned int class_of_rank(const SeedParams &p, const float *logits, unsigned int rank,
+ELUCID_DEVICE unsigned int class_of_rank(const float *logits, unsigned int classes, unsigned int rank,
                                          unsigned int *box) {
     unsigned int key = 0;
     for (unsigned int bit = 0x80000000u; bit; bit /= 2) {
-        if (classes_at(p, logits, key | bit, false, p.classes - 1, box) > rank) key |= bit;
+        if (classes_at(logits, classes - 1, key | bit, false, box) > rank) key |= bit;
     }
     // No logit's key is all ones: that is a NaN's.
-    const unsigned int left = rank - classes_at(p, logits, key + 1, false, p.classes - 1, box);
-    unsigned int low = 0, high = p.classes - 1;
+    const unsigned int left = rank - classes_at(logits, classes - 1, key + 1, false, box);
+    unsigned int low = 0, high = classes - 1;
     while (low < high) {
         const unsigned int middle = low + (high - low) / 2;
-        if (classes_at(p, logits, key, true, middle, box) > left) {
+        if (classes_at(logits, middle, key, true, box) > left) {
             high = middle;
         } else {
             low = middle + 1;
@@ -86,7 +86,7 @@ ELUCID_KERNEL(elucid_seed, SeedParams, ELUCID_BLOCK, 2) {
         } else if (request.index == 0) {
             result.target = result.predicted;
         } else {
-            result.target = class_of_rank(p, logits, request.index, counts);
+            result.target = class_of_rank(logits, p.classes, request.index, counts);
         }
         const float most = logits[result.predicted];
         double total = 0.0;
