@@ -62,6 +62,17 @@ ELUCID_DEVICE unsigned int bits_of(float v) { return emulated_bits(v); }
 ELUCID_DEVICE float of_bits(unsigned int bits) { return emulated_float(bits); }
 #endif
 
+// The half nearest to a float, ties to even; beyond the largest, infinity.
+#ifndef ELUCID_EMULATED
+ELUCID_DEVICE elucid_half narrow(float v) {
+    elucid_half h;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(v));
+    return h;
+}
+#else
+ELUCID_DEVICE elucid_half narrow(float v) { return emulated_narrow(v); }
+#endif
+
 // Each operation rounded by itself. CUDA compilers fuse a plain a * b + c into one rounding; the CPU's code, which a
 // kernel must equal, doesn't. Where it does, both say fmaf.
 #ifndef ELUCID_EMULATED

@@ -54,6 +54,7 @@ pub const HEADERS: &[&Source] = &[
     source!("params_conv.h"),
     source!("params_flow.h"),
     source!("params_token.h"),
+    source!("flow.cuh"),
 ];
 
 /// All kernels.
