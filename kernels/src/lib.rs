@@ -44,6 +44,7 @@ pub struct Kernel {
 /// Everything that a kernel may include.
 pub const HEADERS: &[&Source] = &[
     source!("elucid.cuh"),
+    source!("activation.cuh"),
     source!("params.h"),
     source!("params_conv.h"),
     source!("params_flow.h"),
