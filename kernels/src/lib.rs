@@ -45,6 +45,9 @@ pub struct Kernel {
 pub const HEADERS: &[&Source] = &[
     source!("elucid.cuh"),
     source!("activation.cuh"),
+    source!("attention.cuh"),
+    source!("few.cuh"),
+    source!("resize.cuh"),
     source!("params.h"),
     source!("params_conv.h"),
     source!("params_flow.h"),
