@@ -39,7 +39,7 @@ fn tokens_come_first_and_can_be_cut_out() {
             let x = values(2, images * input.elements());
             let mut want = vec![f32::NAN; images * output.elements()];
             by_image(images, &x, &mut want, |_, x, y| {
-                token::prepend(x, &learned, y)
+                token::prepend(x, &learned, y);
             });
             let got = run(
                 &[Some(&learned), Some(&x)],
@@ -148,7 +148,10 @@ fn maps_mask_as_on_the_cpu() {
         for shift in [0, 1] {
             let (what, shape) = (format!("{h} {w} {c} {images}"), Shape::new(h, w, c));
             let one = shape.with_channels(1);
-            let reduced = values(1, images * one.elements());
+            let mut reduced = values(1, images * one.elements());
+            // A later image's range holds an earlier one's.
+            let second = one.elements().min(reduced.len());
+            reduced[second..].iter_mut().for_each(|v| *v *= 3.0);
             let mut map = vec![f32::NAN; reduced.len()];
             by_image(images, &reduced, &mut map, |_, x, y| map::minmax(x, y));
             let got = run(&[Some(&reduced)], map.len(), shift, &|to, a, y| {
