@@ -36,8 +36,6 @@ pub struct Lowering<'a> {
 /// One map of a step with relevance.
 #[derive(Clone, Copy, Debug)]
 struct Map {
-    /// Its number among all.
-    index: usize,
     /// Its input activation, or that of the residual branch; 0 if there is none.
     a: Address,
     /// Its relevance of the output.
