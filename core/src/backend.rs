@@ -30,6 +30,17 @@ pub struct Seeding<'s> {
     pub seeds: &'s mut [Seed],
 }
 
+impl Seeding<'_> {
+    /// The same once more.
+    pub fn again(&mut self) -> Seeding<'_> {
+        Seeding {
+            targets: self.targets,
+            init: self.init,
+            seeds: self.seeds,
+        }
+    }
+}
+
 /// Executes steps. The CPU's is [`crate::cpu::Cpu`].
 pub trait Backend {
     /// Its errors; the core's are among them.
