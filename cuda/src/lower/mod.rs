@@ -6,8 +6,8 @@
 mod conv;
 pub mod flow;
 pub mod launch;
-mod layout;
-mod ledger;
+pub mod layout;
+pub mod ledger;
 mod relevance;
 pub mod token;
 
