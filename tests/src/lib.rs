@@ -8,11 +8,11 @@
 //! - [`schedule`]: what must hold of every plan; [`robustness`]: whether anything panics;
 //! - [`golden`]: what the official implementation computed, from files;
 //! - [`forge`]: model files made by hand, for the parser and the planner;
-//! - [`emulator`]: the CUDA kernels, run on the CPU.
+//! - [`emulated`]: the CUDA kernels as a backend, executed on the CPU.
 //!
 //! The tests themselves lie in `tests/`, one file a subject; each says at its top what it proves.
 
-pub mod emulator;
+pub mod emulated;
 pub mod forge;
 pub mod golden;
 pub mod importer;

@@ -240,7 +240,7 @@ impl Subject for Cpu {
             .map_err(|e| format!("{e:#}"))?;
         let mut entries = ledger_entries(explainer.plan());
         let mut ledger = Ledger::new(&mut entries);
-        let wrong = |e: elucid_core::Error| e.to_string();
+        let wrong = |e: elucid::CudaError| e.to_string();
         let seed = explainer
             .explain(&image.values, run.target, run.init, Some(&mut ledger))
             .map_err(wrong)?;

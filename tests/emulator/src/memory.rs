@@ -108,6 +108,48 @@ impl<'e> Memory<'e> {
         self.emulator.initialise(self.address(), bytes.len());
     }
 
+    /// Puts content in from byte `offset` on.
+    ///
+    /// # Panics
+    /// If it is longer than what is left.
+    pub fn upload_at<T: NoUninit>(&self, offset: usize, content: &[T]) {
+        let bytes: &[u8] = bytemuck::cast_slice(content);
+        let end = offset.checked_add(bytes.len());
+        assert!(
+            end.is_some_and(|end| end <= self.len),
+            "{} bytes at {offset} into {}",
+            bytes.len(),
+            self.len
+        );
+        // SAFETY: within the allocation, as asserted above; nothing else refers to it.
+        unsafe {
+            self.start()
+                .add(offset)
+                .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len())
+        }
+        self.emulator
+            .initialise(self.address() + offset as u64, bytes.len());
+    }
+
+    /// `count` elements from byte `offset` on.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    #[must_use]
+    pub fn part<T: AnyBitPattern + NoUninit>(&self, offset: usize, count: usize) -> Vec<T> {
+        let mut all = vec![T::zeroed(); count];
+        let end = offset.checked_add(size_of_val(&*all));
+        assert!(
+            end.is_some_and(|end| end <= self.len),
+            "{count} at {offset}"
+        );
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut all);
+        // SAFETY: within the allocation, as asserted above, and no kernel is running.
+        let from = unsafe { slice::from_raw_parts(self.start().add(offset), bytes.len()) };
+        bytes.copy_from_slice(from);
+        all
+    }
+
     /// # Panics
     /// If a canary was written to.
     pub fn check(&self) {
