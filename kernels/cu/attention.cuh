@@ -11,7 +11,8 @@
 //      lanes that share queries find their maximum by shuffles; sums of exponentials stay apart until the end.
 //      In the inner loops 16 bytes come from shared memory for 10.7 fused multiplications of each thread (scores) and for
 //      16 (output); lanes read what lies in different banks, or the same: keys and scores are stored with their blocks of 16
-//      bytes permuted by the number of the key.
+//      bytes permuted by the number of the key. Of their instructions (sm_87, width 64) 256 of 299 and 256 of 290 are
+//      fused multiplications; with exponentials, copies and the rest some 70 of 100.
 //      ViT-B/16 at 384 x 384 (577 rows, 12 heads of 64): 4 * 577^2 * 768 = 1.02 GFLOP, 4.0 million exponentials, and 10 * 12
 //      blocks. Each reads its head's keys and values, 295 kB, so 35 MB pass the L2 cache, where the 5.3 MB of qkv lie; from
 //      memory come these and 1.8 MB are written. 29 operations for each byte from the cache and 144 for each from memory:
