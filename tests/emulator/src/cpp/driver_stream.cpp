@@ -10,6 +10,9 @@ namespace mock {
 namespace {
 
 Result run(const Work &work, const char *prefix) {
+#ifdef EMULATOR_CHECKED
+    const std::lock_guard<std::recursive_mutex> one_at_a_time(emulator::check::lock());
+#endif
     note("%slaunch %s %u %u %u", prefix, work.kernel->entry, work.grid.x, work.grid.y, work.grid.z);
     emulator::launch(*work.kernel, work.grid, work.argument.data(), driver().options.order);
     const std::vector<emulator::Finding> &found = emulator::findings();
