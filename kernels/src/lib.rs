@@ -44,6 +44,11 @@ pub struct Kernel {
 /// Everything that a kernel may include.
 pub const HEADERS: &[&Source] = &[
     source!("elucid.cuh"),
+    source!("activation.cuh"),
+    source!("gemm.cuh"),
+    source!("product.cuh"),
+    source!("forward.cuh"),
+    source!("quotient.cuh"),
     source!("params.h"),
     source!("params_conv.h"),
     source!("params_flow.h"),
