@@ -20,7 +20,7 @@ pub struct Device {
 }
 
 /// Every order of threads, with tensors at addresses for accesses of sixteen bytes and at others.
-pub fn devices() -> impl Iterator<Item = Device> {
+pub fn devices() -> impl Iterator<Item = Device> + Clone {
     let emulator = Emulator::fast();
     let orders = [
         (Order::Ascending, 0),
