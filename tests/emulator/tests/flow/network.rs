@@ -35,12 +35,14 @@ impl Parts {
         (self.tensors.len() - 1) as u16
     }
 
-    /// Panels of random weights.
+    /// Panels of random weights; those of the first channel are negative.
     fn panels(&mut self, c: &Conv) -> u16 {
         let fan = c.ci as usize * c.taps();
         let bound = (6.0 / fan as f32).sqrt();
         let draws = self.random.draws(c.co as usize * fan);
-        let weights: Vec<f32> = draws.iter().map(|w| w * bound).collect();
+        let mut weights: Vec<f32> = draws.iter().map(|w| w * bound).collect();
+        // The cells of the first channel have no denominator.
+        weights[..fan].iter_mut().for_each(|w| *w = -w.abs());
         let mut panels = vec![0.0; c.stored()];
         pack(c, &weights, &mut panels);
         self.tensor(panels)
