@@ -52,13 +52,6 @@ impl Tensor {
         assert!(all[..self.shift].iter().all(|&v| v == BEFORE));
         all[self.shift..].to_vec()
     }
-
-    /// Other content, as long.
-    pub fn set(&self, values: &[f32]) {
-        let mut all = vec![BEFORE; self.shift];
-        all.extend_from_slice(values);
-        self.memory.upload(&all);
-    }
 }
 
 impl Device {
