@@ -176,19 +176,20 @@ impl RawFinding {
     /// # Safety
     /// `file` must be null or a string of the library it comes from.
     pub(crate) unsafe fn finding(&self, lines: &Lines) -> Finding {
-        let place = if self.pc != 0 {
-            lines.place(self.pc)
-        } else if self.file.is_null() {
-            Place::default()
-        } else {
+        let mut places = lines.places([self.pc, self.other_pc]);
+        let (before, mut place) = (
+            places.pop().unwrap_or_default(),
+            places.pop().unwrap_or_default(),
+        );
+        if self.pc == 0 && !self.file.is_null() {
             // SAFETY: said by the caller.
             let path = unsafe { CStr::from_ptr(self.file) }.to_string_lossy();
             let name = Path::new(&*path).file_name().unwrap_or_default();
-            Place {
+            place = Place {
                 file: name.to_string_lossy().into_owned(),
                 line: self.line,
-            }
-        };
+            };
+        }
         let other = Thread {
             block: self.other_block,
             thread: self.other_thread,
@@ -203,14 +204,14 @@ impl RawFinding {
                 block: self.block,
                 thread: self.thread,
             },
-            earlier: (self.other_pc != 0).then(|| (lines.place(self.other_pc), other)),
+            earlier: (self.other_pc != 0).then_some((before, other)),
             text: words(&self.text),
         }
     }
 }
 
 /// Text up to its NUL.
-fn words(bytes: &[c_char]) -> String {
+pub(crate) fn words(bytes: &[c_char]) -> String {
     let text: Vec<u8> = bytes
         .iter()
         .map(|&b| b.cast_unsigned())

@@ -5,12 +5,14 @@ mod fault;
 mod library;
 mod lines;
 mod memory;
+mod site;
 
 use std::path::{Path, PathBuf};
 
 pub use fault::{Fault, Finding, Kind, Place, Thread};
 pub use library::{Emulator, Order, Registered};
 pub use memory::Memory;
+pub use site::Site;
 
 /// The folder with a `libcuda.so.1` for `LD_LIBRARY_PATH`: a driver whose device is this CPU.
 #[must_use]

@@ -11,6 +11,7 @@ use crate::fault::{Fault, RawFinding};
 use crate::lines::Lines;
 use crate::memory::Memory;
 use crate::mock_driver;
+use crate::site::{RawSite, Site, by_line};
 
 /// In which order the blocks of a grid, and the threads of a block, get their turn. A GPU promises none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,18 @@ type Kernel = unsafe extern "C" fn(usize, *mut *const c_char, *mut u32, *mut u32
 type Register = unsafe extern "C" fn(u64, usize, *const c_char, bool);
 type Initialise = unsafe extern "C" fn(u64, usize);
 type Forget = unsafe extern "C" fn(u64);
+type Sites = unsafe extern "C" fn(*mut RawSite, usize) -> usize;
+type ClearSites = unsafe extern "C" fn();
+
+/// What only the checked build has.
+#[derive(Debug)]
+struct Checker {
+    register: Register,
+    initialise: Initialise,
+    forget: Forget,
+    sites: Sites,
+    clear_sites: ClearSites,
+}
 
 /// The kernels as host code, in one of two builds.
 #[derive(Debug)]
@@ -48,8 +61,7 @@ pub struct Emulator {
     launch: Launch,
     findings: Findings,
     kernel: Kernel,
-    /// Of the checked build only.
-    register: Option<(Register, Initialise, Forget)>,
+    checker: Option<Checker>,
     lines: Lines,
 }
 
@@ -93,14 +105,14 @@ impl Emulator {
                 launch: get(library, "emulator_launch"),
                 findings: get(library, "emulator_findings"),
                 kernel: get(library, "emulator_kernel"),
-                register: checked.then(|| {
-                    (
-                        get(library, "emulator_register"),
-                        get(library, "emulator_initialise"),
-                        get(library, "emulator_forget"),
-                    )
+                checker: checked.then(|| Checker {
+                    register: get(library, "emulator_register"),
+                    initialise: get(library, "emulator_initialise"),
+                    forget: get(library, "emulator_forget"),
+                    sites: get(library, "emulator_sites"),
+                    clear_sites: get(library, "emulator_clear_sites"),
                 }),
-                lines: Lines,
+                lines: Lines::of(path),
             }
         }
     }
@@ -197,26 +209,53 @@ impl Emulator {
     /// # Panics
     /// If the name holds a NUL.
     pub fn register(&self, address: u64, len: usize, name: &str, initialised: bool) {
-        if let Some((register, ..)) = self.register {
+        if let Some(checker) = &self.checker {
             let name = CString::new(name).expect("names hold no NUL");
             // SAFETY: the library copies the name and doesn't touch the memory.
-            unsafe { register(address, len, name.as_ptr(), initialised) }
+            unsafe { (checker.register)(address, len, name.as_ptr(), initialised) }
         }
     }
 
     /// Tells the checker that the host has written to registered memory.
     pub fn initialise(&self, address: u64, len: usize) {
-        if let Some((_, initialise, _)) = self.register {
+        if let Some(checker) = &self.checker {
             // SAFETY: the library doesn't touch the memory.
-            unsafe { initialise(address, len) }
+            unsafe { (checker.initialise)(address, len) }
         }
     }
 
     /// Takes memory that starts at `address` from what kernels may use.
     pub fn forget(&self, address: u64) {
-        if let Some((.., forget)) = self.register {
+        if let Some(checker) = &self.checker {
             // SAFETY: the library doesn't touch the memory.
-            unsafe { forget(address) }
+            unsafe { (checker.forget)(address) }
+        }
+    }
+
+    /// What all accesses have cost since the last [`Self::clear_report`], by kernel and line. Empty in the fast build.
+    #[must_use]
+    pub fn report(&self) -> Vec<Site> {
+        let Some(checker) = &self.checker else {
+            return Vec::new();
+        };
+        let mut raw = Vec::new();
+        loop {
+            // SAFETY: the library writes no more than there is room for.
+            let count = unsafe { (checker.sites)(raw.as_mut_ptr(), raw.len()) };
+            let complete = count <= raw.len();
+            raw.resize(count, RawSite::NONE);
+            if complete {
+                break;
+            }
+        }
+        by_line(&raw, &self.lines)
+    }
+
+    /// Begins a new [`Self::report`].
+    pub fn clear_report(&self) {
+        if let Some(checker) = &self.checker {
+            // SAFETY: it has no preconditions.
+            unsafe { (checker.clear_sites)() }
         }
     }
 }

@@ -7,6 +7,7 @@
 #include "grid.h"
 #ifdef EMULATOR_CHECKED
 #include "check.h"
+#include "tally.h"
 #endif
 
 using namespace emulator;
@@ -58,3 +59,25 @@ EMULATOR_EXPORT bool emulator_kernel(std::size_t index, const char **entry, std:
     *threads = kernel->threads;
     return true;
 }
+
+#ifdef EMULATOR_CHECKED
+EMULATOR_EXPORT void emulator_register(std::uint64_t address, std::size_t bytes, const char *name, bool initialised) {
+    check::add(address, bytes, name, initialised);
+}
+
+EMULATOR_EXPORT void emulator_initialise(std::uint64_t address, std::size_t bytes) { check::initialise(address, bytes); }
+
+EMULATOR_EXPORT void emulator_forget(std::uint64_t address) { check::forget(address); }
+
+// Copies the sites of all launches since the last emulator_clear_sites and returns how many there are.
+EMULATOR_EXPORT std::size_t emulator_sites(tally::Site *to, std::size_t count) {
+    const std::lock_guard<std::recursive_mutex> held(check::lock());
+    tally::copy_sites(to, count);
+    return tally::sites();
+}
+
+EMULATOR_EXPORT void emulator_clear_sites() {
+    const std::lock_guard<std::recursive_mutex> held(check::lock());
+    tally::clear();
+}
+#endif
