@@ -4,7 +4,7 @@ use crate::audit::Entry;
 use crate::error::Error;
 use crate::op::Sinks;
 use crate::op::head::Seed;
-use crate::plan::{Region, Step};
+use crate::plan::{Act, Region, Step};
 use crate::rule::{Init, Target};
 
 /// What a step did with relevance. All zero where nobody audits, and for steps without relevance.
@@ -17,6 +17,28 @@ pub struct Tally {
     pub out: f64,
     /// Where the rest went.
     pub sinks: Sinks,
+}
+
+/// What a list of steps needs to choose the classes: [`Backend::seed`] says how long both slices are.
+#[derive(Debug)]
+pub struct Seeding<'s> {
+    /// What to explain.
+    pub targets: &'s [Target],
+    /// The relevance that each class starts with.
+    pub init: Init,
+    /// What that was.
+    pub seeds: &'s mut [Seed],
+}
+
+impl Seeding<'_> {
+    /// The same once more.
+    pub fn again(&mut self) -> Seeding<'_> {
+        Seeding {
+            targets: self.targets,
+            init: self.init,
+            seeds: self.seeds,
+        }
+    }
 }
 
 /// Executes steps. The CPU's is [`crate::cpu::Cpu`].
@@ -42,6 +64,23 @@ pub trait Backend {
         init: Init,
         seeds: &mut [Seed],
     ) -> Result<(), Self::Error>;
+
+    /// Does all of these steps in order, without an audit: a backend that works by itself can take them at once. `seeding`
+    /// is for a list with a seed.
+    ///
+    /// # Errors
+    /// Those of the steps, [`Error::Order`] for a seed without `seeding`.
+    fn run(&mut self, steps: &[Step], mut seeding: Option<Seeding<'_>>) -> Result<(), Self::Error> {
+        for step in steps {
+            if step.act == Act::Seed {
+                let seeding = seeding.as_mut().ok_or(Error::Order)?;
+                self.seed(step, seeding.targets, seeding.init, seeding.seeds)?;
+            } else {
+                self.step(step, &mut [])?;
+            }
+        }
+        Ok(())
+    }
 
     /// Copies into a region, which must be as long.
     ///

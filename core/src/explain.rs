@@ -1,7 +1,7 @@
 //! The explainer: runs a plan on a backend.
 
 use crate::audit::Ledger;
-use crate::backend::Backend;
+use crate::backend::{Backend, Seeding};
 use crate::cpu::Cpu;
 use crate::error::{Buffer, Error};
 use crate::op::head::Seed;
@@ -50,6 +50,12 @@ impl<'p, B: Backend> Explainer<'p, B> {
     /// [`Error::Length`] for an image of another size, [`Error::NotFinite`] for one with NaN or infinity, or the
     /// backend's.
     pub fn forward(&mut self, image: &[f32]) -> Result<(), B::Error> {
+        self.put(image)?;
+        self.run()
+    }
+
+    /// Checks images and copies them to their region; what was computed before is forgotten.
+    fn put(&mut self, image: &[f32]) -> Result<(), B::Error> {
         let (need, have) = (u64::from(self.plan.image().len), image.len() as u64);
         if need != have {
             return Err(Error::Length {
@@ -61,15 +67,12 @@ impl<'p, B: Backend> Explainer<'p, B> {
         }
         finite(image)?;
         (self.ready, self.forwarded, self.explained) = (false, false, false);
-        self.backend.put(self.plan.image(), image)?;
-        self.run()
+        self.backend.put(self.plan.image(), image)
     }
 
     /// The network on what lies in the image's region.
     fn run(&mut self) -> Result<(), B::Error> {
-        for step in self.plan.forward_steps() {
-            self.backend.step(step, &mut [])?;
-        }
+        self.backend.run(self.plan.forward_steps(), None)?;
         (self.ready, self.forwarded) = (true, true);
         Ok(())
     }
@@ -102,47 +105,60 @@ impl<'p, B: Backend> Explainer<'p, B> {
         targets: &[Target],
         init: Init,
         seeds: &mut [Seed],
-        mut ledger: Option<&mut Ledger<'_>>,
+        ledger: Option<&mut Ledger<'_>>,
     ) -> Result<(), B::Error> {
         if !self.ready || self.plan.relevance_steps().is_empty() {
             return Err(Error::Order.into());
         }
+        self.fits(targets, seeds)?;
+        self.ready = false;
+        match ledger {
+            None => {
+                let seeding = Seeding {
+                    targets,
+                    init,
+                    seeds,
+                };
+                self.backend
+                    .run(self.plan.relevance_steps(), Some(seeding))?;
+            }
+            Some(ledger) => self.audited(targets, init, seeds, ledger)?,
+        }
+        self.explained = true;
+        Ok(())
+    }
+
+    /// As many targets and seeds as were planned for.
+    fn fits(&self, targets: &[Target], seeds: &[Seed]) -> Result<(), Error> {
         let maps = self.plan.options().maps();
-        if let Some(other) = [targets.len(), seeds.len()]
+        let other = [targets.len(), seeds.len()]
             .into_iter()
-            .find(|&n| n != maps)
-        {
-            return Err(Error::Length {
+            .find(|&n| n != maps);
+        match other {
+            None => Ok(()),
+            Some(other) => Err(Error::Length {
                 buffer: Buffer::Targets,
                 need: maps as u64,
                 have: other as u64,
-            }
-            .into());
+            }),
         }
-        self.ready = false;
-        if let Some(ledger) = &mut ledger {
-            ledger.open(maps);
-        }
+    }
+
+    /// The way back, step by step, each with its entries.
+    fn audited(
+        &mut self,
+        targets: &[Target],
+        init: Init,
+        seeds: &mut [Seed],
+        ledger: &mut Ledger<'_>,
+    ) -> Result<(), B::Error> {
+        ledger.open(self.plan.options().maps());
         for step in self.plan.relevance_steps() {
-            let entries = match (step.act, &mut ledger) {
-                (
-                    Act::Seed | Act::Split | Act::Relevance | Act::Collect | Act::Weigh | Act::Gate,
-                    Some(ledger),
-                ) => ledger.next(step.node, step.act)?,
-                (
-                    Act::Seed
-                    | Act::Split
-                    | Act::Relevance
-                    | Act::Collect
-                    | Act::Weigh
-                    | Act::Gate
-                    | Act::Forward
-                    | Act::Recompute
-                    | Act::Enlarge
-                    | Act::Pack
-                    | Act::Unpack,
-                    _,
-                ) => &mut [],
+            let entries = match step.act {
+                Act::Seed | Act::Split | Act::Relevance | Act::Collect | Act::Weigh | Act::Gate => {
+                    ledger.next(step.node, step.act)?
+                }
+                Act::Forward | Act::Recompute | Act::Enlarge | Act::Pack | Act::Unpack => &mut [],
             };
             if step.act == Act::Seed {
                 self.backend.seed(step, targets, init, seeds)?;
@@ -153,11 +169,10 @@ impl<'p, B: Backend> Explainer<'p, B> {
                 self.backend.step(step, entries)?;
             }
         }
-        self.explained = true;
         Ok(())
     }
 
-    /// [`Explainer::forward`] and [`Explainer::relevance`].
+    /// [`Explainer::forward`] and [`Explainer::relevance`]; without a ledger as one list of steps.
     ///
     /// # Errors
     /// Those of both.
@@ -168,8 +183,40 @@ impl<'p, B: Backend> Explainer<'p, B> {
         init: Init,
         ledger: Option<&mut Ledger<'_>>,
     ) -> Result<Seed, B::Error> {
-        self.forward(image)?;
-        self.relevance(target, init, ledger)
+        if ledger.is_some() || self.plan.relevance_steps().is_empty() {
+            self.forward(image)?;
+            return self.relevance(target, init, ledger);
+        }
+        let mut seed = [Seed::default()];
+        self.explain_maps(image, &[target], init, &mut seed)?;
+        let [seed] = seed;
+        Ok(seed)
+    }
+
+    /// [`Explainer::forward`] and [`Explainer::maps`] as one list of steps, without a ledger.
+    ///
+    /// # Errors
+    /// Those of both.
+    pub fn explain_maps(
+        &mut self,
+        image: &[f32],
+        targets: &[Target],
+        init: Init,
+        seeds: &mut [Seed],
+    ) -> Result<(), B::Error> {
+        if self.plan.relevance_steps().is_empty() {
+            return Err(Error::Order.into());
+        }
+        self.fits(targets, seeds)?;
+        self.put(image)?;
+        let seeding = Seeding {
+            targets,
+            init,
+            seeds,
+        };
+        self.backend.run(self.plan.steps(), Some(seeding))?;
+        (self.forwarded, self.explained) = (true, true);
+        Ok(())
     }
 
     /// Copies the maps of the last explanation, `[images, targets, h, w]`.

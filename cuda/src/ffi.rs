@@ -4,33 +4,41 @@ use std::ffi::{c_char, c_void};
 
 pub use elucid_core::ffi::*;
 
+use crate::error::CudaError;
 use crate::probe::{Probe, probe};
 
 /// Device number `ordinal` of what was found.
-fn find(found: Probe, ordinal: u32) -> Result<CudaInfo, Status> {
-    let (devices, compiler) = match found {
-        Probe::NoDriver => return Err(Status::NoDriver),
-        Probe::Broken(_) => return Err(Status::DriverBroken),
-        Probe::Devices { devices, compiler } => (devices, compiler),
+fn find(found: &Probe, ordinal: u32) -> Result<CudaInfo, Status> {
+    let devices = match &found.driver {
+        Err(error) => return Err(status(error)),
+        Ok((_, devices)) => devices,
     };
     let device = usize::try_from(ordinal).ok().and_then(|i| devices.get(i));
     let device = device.ok_or(Status::NoDevice)?;
-    let number = |v: i32| u32::try_from(v).unwrap_or(0);
     let mut name = [0; 64];
     let most = name.len() - 1;
     for (to, from) in name[..most].iter_mut().zip(device.name.bytes()) {
         *to = from as c_char;
     }
     Ok(CudaInfo {
-        memory_bytes: device.memory as u64,
+        memory_bytes: device.memory,
         devices: devices.len() as u32,
-        capability_major: number(device.capability.0),
-        capability_minor: number(device.capability.1),
+        capability_major: device.capability.0,
+        capability_minor: device.capability.1,
         integrated: u32::from(device.integrated),
-        compiler: u32::from(compiler),
+        compiler: u32::from(found.compiler.is_ok()),
         kernels: 0,
         name,
     })
+}
+
+/// An error as the C API says it.
+fn status(error: &CudaError) -> Status {
+    match error {
+        CudaError::NoDriver => Status::NoDriver,
+        CudaError::NoDevice { .. } => Status::NoDevice,
+        _ => Status::DriverBroken,
+    }
 }
 
 /// Null and unaligned pointers are known before anything is looked for.
@@ -55,7 +63,7 @@ fn code(result: Result<(), Status>) -> i32 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn elucid_cuda_probe(ordinal: u32, info: *mut CudaInfo) -> i32 {
     code(place(info).and_then(|()| {
-        let found = find(probe(), ordinal)?;
+        let found = find(&probe(), ordinal)?;
         // SAFETY: not null and aligned; the caller's promise.
         unsafe { info.write(found) };
         Ok(())
@@ -80,7 +88,7 @@ pub unsafe extern "C" fn elucid_cuda_open(
         return Status::Null as i32;
     }
     code(place(explainer).and_then(|()| {
-        find(probe(), ordinal)?;
+        find(&probe(), ordinal)?;
         Err(Status::NoKernels)
     }))
 }
@@ -88,31 +96,38 @@ pub unsafe extern "C" fn elucid_cuda_open(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::Device;
+    use crate::driver::Facts;
 
     #[test]
     fn what_was_found_is_told_device_by_device() {
-        let device = |name: &str| Device {
+        let device = |ordinal, name: &str| Facts {
+            ordinal,
             name: name.to_owned(),
             capability: (8, 7),
             integrated: true,
+            managed: true,
             memory: 1 << 33,
         };
-        let found = Probe::Devices {
-            devices: vec![device("Orin"), device(&"x".repeat(100))],
-            compiler: true,
+        let none = || CudaError::NoCompiler { tried: Vec::new() };
+        let of = |driver| Probe {
+            driver,
+            compiler: Err(none()),
+            graphs: true,
         };
-        let orin = find(found.clone(), 0).unwrap();
+        let devices = vec![device(0, "Orin"), device(1, &"x".repeat(100))];
+        let found = of(Ok(((12, 6), devices)));
+        let orin = find(&found, 0).unwrap();
         assert_eq!((orin.devices, orin.capability_major), (2, 8));
         assert_eq!(
             orin.name[..5].iter().map(|&c| c as u8).collect::<Vec<_>>(),
             b"Orin\0"
         );
-        assert_eq!(find(found.clone(), 1).unwrap().name[62..], [120, 0]);
-        assert_eq!(find(found, 2).unwrap_err(), Status::NoDevice);
-        let none = find(Probe::NoDriver, 0).unwrap_err();
-        assert_eq!(none, Status::NoDriver);
-        let broken = find(Probe::Broken(String::new()), 0).unwrap_err();
+        assert_eq!(find(&found, 1).unwrap().name[62..], [120, 0]);
+        assert_eq!(find(&found, 2).unwrap_err(), Status::NoDevice);
+        let missing = find(&of(Err(CudaError::NoDriver)), 0).unwrap_err();
+        assert_eq!(missing, Status::NoDriver);
+        let what = String::new();
+        let broken = find(&of(Err(CudaError::DriverBroken { what })), 0).unwrap_err();
         assert_eq!(broken, Status::DriverBroken);
     }
 }

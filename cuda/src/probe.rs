@@ -1,114 +1,103 @@
-//! What CUDA hardware and libraries this machine has.
+//! What CUDA hardware and libraries this machine has: for `elucid doctor` and the C API. Never a panic, never a failure.
 
-use std::fmt;
-
-use cudarc::driver::CudaContext;
-use cudarc::driver::sys::CUdevice_attribute as Attribute;
-
-/// A GPU.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Device {
-    /// Its name.
-    pub name: String,
-    /// Compute capability, major and minor.
-    pub capability: (i32, i32),
-    /// Whether it shares memory with the CPU, as on a Jetson.
-    pub integrated: bool,
-    /// Bytes of memory.
-    pub memory: usize,
-}
+use crate::cache::Cache;
+use crate::device::{self, CODE, GRAPH};
+use crate::driver::{self, Facts};
+use crate::error::CudaError;
+use crate::nvrtc::{Compiler, Kind};
 
 /// What was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Probe {
-    /// There is no CUDA driver library.
-    NoDriver,
-    /// The driver library is there but doesn't work.
-    Broken(String),
-    /// The driver's devices, maybe none, and whether kernels can be compiled here.
-    Devices {
-        /// The devices.
-        devices: Vec<Device>,
-        /// Whether NVRTC was found.
-        compiler: bool,
-    },
+#[derive(Clone, Debug, PartialEq)]
+pub struct Probe {
+    /// The driver's CUDA version and its devices, or why it can't be used.
+    pub driver: Result<((u32, u32), Vec<Facts>), CudaError>,
+    /// Where NVRTC is and its version, or why it can't be used.
+    pub compiler: Result<(String, (u32, u32)), CudaError>,
+    /// Whether the driver replays graphs.
+    pub graphs: bool,
 }
 
-/// Looks for a CUDA driver, its devices and the run-time compiler. Never panics.
+/// Looks for a CUDA driver, its devices and the run-time compiler.
 #[must_use]
 pub fn probe() -> Probe {
-    // SAFETY: only tries to open the library.
-    #[allow(unsafe_code)]
-    let (driver, compiler) = unsafe {
-        (
-            cudarc::driver::sys::is_culib_present(),
-            cudarc::nvrtc::sys::is_culib_present(),
-        )
-    };
-    if !driver {
-        return Probe::NoDriver;
+    let compiler = Compiler::find().map(|c| (c.path().to_owned(), c.version()));
+    let driver = driver::ready().and_then(|version| {
+        let devices: Result<Vec<Facts>, CudaError> =
+            (0..driver::count()?).map(driver::facts).collect();
+        Ok((version, devices?))
+    });
+    Probe {
+        graphs: driver.is_ok() && driver::has_graphs(),
+        driver,
+        compiler,
     }
-    let count = match CudaContext::device_count() {
-        Ok(count) => count,
-        Err(error) => return Probe::Broken(error.to_string()),
-    };
-    let mut devices = Vec::new();
-    for ordinal in 0..usize::try_from(count).unwrap_or(0) {
-        match describe(ordinal) {
-            Ok(device) => devices.push(device),
-            Err(error) => return Probe::Broken(error.to_string()),
-        }
-    }
-    Probe::Devices { devices, compiler }
-}
-
-fn describe(ordinal: usize) -> Result<Device, cudarc::driver::DriverError> {
-    let context = CudaContext::new(ordinal)?;
-    Ok(Device {
-        name: context.name()?,
-        capability: context.compute_capability()?,
-        integrated: context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_INTEGRATED)? != 0,
-        memory: context.total_mem()?,
-    })
 }
 
 impl Probe {
-    /// One line for each thing worth knowing.
+    /// The devices, maybe none.
+    #[must_use]
+    pub fn devices(&self) -> &[Facts] {
+        self.driver.as_ref().map_or(&[], |(_, devices)| devices)
+    }
+
+    /// One line for each thing worth knowing, or what is wrong and its mend.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
-        match self {
-            Probe::NoDriver => vec!["no CUDA driver (libcuda) on this machine".to_owned()],
-            Probe::Broken(error) => vec![format!("the CUDA driver doesn't work: {error}")],
-            Probe::Devices { devices, compiler } => {
-                let mut lines: Vec<String> = devices.iter().map(Device::to_string).collect();
-                if lines.is_empty() {
-                    lines.push("the CUDA driver is there, but no device".to_owned());
-                }
+        let mut lines = Vec::new();
+        match &self.driver {
+            Err(error) => lines.push(error.to_string()),
+            Ok((version, devices)) => {
+                let graphs = match (self.graphs, device::graphs()) {
+                    (_, Err(error)) => error.to_string(),
+                    (false, _) => "no graphs: kernels are launched one by one".to_owned(),
+                    (true, Ok(true)) => "graphs".to_owned(),
+                    (true, Ok(false)) => format!("graphs are turned off by {GRAPH}=0"),
+                };
                 lines.push(format!(
-                    "run-time compiler (NVRTC) {}",
-                    if *compiler { "found" } else { "not found" }
+                    "driver of CUDA {}.{}, {graphs}",
+                    version.0, version.1
                 ));
-                lines
+                if devices.is_empty() {
+                    let (ordinal, count) = (0, 0);
+                    lines.push(CudaError::NoDevice { ordinal, count }.to_string());
+                }
+                lines.extend(devices.iter().map(device_line));
             }
         }
+        match &self.compiler {
+            Ok((path, version)) => lines.push(format!(
+                "run-time compiler NVRTC {}.{} ({path})",
+                version.0, version.1
+            )),
+            Err(_) if device::built_in() => {
+                lines.push(
+                    "kernels are built in; no run-time compiler, and none is needed".to_owned(),
+                );
+            }
+            Err(error) => lines.push(error.to_string()),
+        }
+        lines.push(match device::code() {
+            Ok(Kind::Cubin) => {
+                "kernels become machine code for the device's own architecture".to_owned()
+            }
+            Ok(Kind::Ptx) => format!("kernels become PTX, by {CODE}=ptx"),
+            Err(error) => error.to_string(),
+        });
+        lines.push(format!(
+            "compiled kernels in {}",
+            Cache::of_environment().describe()
+        ));
+        lines
     }
 }
 
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (major, minor) = self.capability;
-        let kind = if self.integrated {
-            "integrated"
-        } else {
-            "discrete"
-        };
-        write!(
-            f,
-            "{} (sm_{major}{minor}, {kind}, {} MB)",
-            self.name,
-            self.memory / 1_000_000
-        )
-    }
+fn device_line(device: &Facts) -> String {
+    let memory = match (device.integrated, device.managed) {
+        (true, true) => "managed memory, shared with the CPU without copies",
+        (true, false) => "no managed memory: images and maps are copied",
+        (false, _) => "memory of its own",
+    };
+    format!("device {}: {device}, {memory}", device.ordinal)
 }
 
 #[cfg(test)]
@@ -117,6 +106,37 @@ mod tests {
 
     #[test]
     fn a_machine_without_a_gpu_is_no_error() {
-        assert!(!probe().lines().is_empty());
+        let lines = probe().lines();
+        assert!(
+            lines.len() >= 4 && lines.iter().all(|l| !l.contains('\n')),
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn everything_found_is_said() {
+        let device = Facts {
+            ordinal: 0,
+            name: "Orin".to_owned(),
+            capability: (8, 7),
+            integrated: true,
+            managed: true,
+            memory: 7_990_000_000,
+        };
+        let found = Probe {
+            driver: Ok(((12, 6), vec![device])),
+            compiler: Ok(("libnvrtc.so.12".to_owned(), (12, 6))),
+            graphs: true,
+        };
+        let text = found.lines().join("\n");
+        for said in [
+            "driver of CUDA 12.6, graphs",
+            "device 0: Orin (sm_87, integrated, 7990 MB), managed memory",
+            "NVRTC 12.6 (libnvrtc.so.12)",
+            "machine code",
+            "compiled kernels in",
+        ] {
+            assert!(text.contains(said), "{said} in\n{text}");
+        }
     }
 }

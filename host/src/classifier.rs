@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use elucid_core::arch::ala::PERCEPTION;
-use elucid_core::cpu::Cpu;
 use elucid_core::explain::Explainer;
 use elucid_core::graph::NodeId;
 use elucid_core::op::head::probability;
@@ -11,6 +10,7 @@ use elucid_core::simd::Isa;
 use elucid_core::{Model, Shape};
 
 use crate::engine::{Engine, Method, Threads, explain_error};
+use crate::place::{Machine, Place};
 
 /// A model with memory for both.
 pub struct Classifier<'m> {
@@ -42,6 +42,22 @@ impl<'m> Classifier<'m> {
             explanation: self.explanation.with_kernels(kernels),
             ..self
         }
+    }
+
+    /// The same elsewhere.
+    #[must_use]
+    pub fn at(self, place: &Place) -> Self {
+        Self {
+            inference: self.inference.at(place),
+            explanation: self.explanation.at(place),
+            ..self
+        }
+    }
+
+    /// Where it computes.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        self.inference.place()
     }
 
     /// Bytes of both arenas.
@@ -135,7 +151,7 @@ impl<'m> Classifier<'m> {
     ///
     /// # Errors
     /// If they don't fit the network.
-    pub fn explainer(&mut self, method: Method) -> Result<Explainer<'_, Cpu<'_>>> {
+    pub fn explainer(&mut self, method: Method) -> Result<Explainer<'_, Machine<'_>>> {
         self.explanation.open(self.shape, method)
     }
 }
@@ -146,7 +162,7 @@ fn pass<'e>(
     (model, shape): (&Model<'_>, Shape),
     images: &[f32],
     end: End,
-) -> Result<Explainer<'e, Cpu<'e>>> {
+) -> Result<Explainer<'e, Machine<'e>>> {
     let method = Method {
         images: images.len() / shape.elements(),
         end,

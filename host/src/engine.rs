@@ -1,6 +1,7 @@
 //! The core with memory of its own: buffers for the plan, the arena and threads.
 
 use anyhow::{Result, anyhow, bail};
+use elucid::{Cuda, CudaError};
 use elucid_core::audit::Entry;
 use elucid_core::cpu::Cpu;
 use elucid_core::error::Buffer;
@@ -15,6 +16,7 @@ use elucid_core::{Error, Model, Shape};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::aligned::Aligned;
+use crate::place::{Machine, Place, core_error};
 
 /// A preset: the composite for a split, and for networks with this preprocessing.
 pub type Preset = fn(Split, &Preprocess) -> Composite;
@@ -123,9 +125,13 @@ impl PlanMemory {
     }
 }
 
-/// A core error with the names that only the model knows.
+/// An error with the names that only the model knows.
 #[must_use]
-pub fn explain_error(model: &Model<'_>, error: Error) -> anyhow::Error {
+pub fn explain_error(model: &Model<'_>, error: impl Into<CudaError>) -> anyhow::Error {
+    let error = match core_error(error.into()) {
+        Ok(error) => error,
+        Err(of_gpu) => return of_gpu,
+    };
     match error {
         Error::Shape {
             node,
@@ -170,6 +176,9 @@ pub struct Engine<'m> {
     plan: PlanMemory,
     arena: Aligned,
     kernels: Isa,
+    place: Place,
+    /// The backend on a GPU, once there is one: weights, compiled kernels and graphs stay on it from image to image.
+    cuda: Option<Cuda<'m>>,
 }
 
 /// How images are explained.
@@ -235,6 +244,18 @@ impl<'m> Engine<'m> {
             plan: PlanMemory::new(model),
             arena: Aligned::empty(),
             kernels: Isa::detect(),
+            place: Place::Cpu,
+            cuda: None,
+        }
+    }
+
+    /// The same engine elsewhere.
+    #[must_use]
+    pub fn at(self, place: &Place) -> Self {
+        Self {
+            place: place.clone(),
+            cuda: None,
+            ..self
         }
     }
 
@@ -244,32 +265,52 @@ impl<'m> Engine<'m> {
         Self { kernels, ..self }
     }
 
-    /// Bytes of the arena: what the largest plan so far needed.
+    /// Where it computes.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Bytes of the arena: what the largest plan so far needed. On a GPU the weights lie there too.
     #[must_use]
     pub fn arena_bytes(&self) -> usize {
-        self.arena.bytes().len()
+        let on_gpu = self.cuda.as_ref().map_or(0, Cuda::bytes);
+        self.arena.bytes().len() + usize::try_from(on_gpu).unwrap_or(usize::MAX)
     }
 
     /// An explainer for images of this shape.
     ///
     /// # Errors
-    /// If the image doesn't fit the network.
-    pub fn open(&mut self, image: Shape, method: Method) -> Result<Explainer<'_, Cpu<'_>>> {
-        let (plan, cpu) = self.parts(image, method)?;
-        Ok(Explainer::new(plan, cpu))
+    /// If the image doesn't fit the network, or its plan the GPU.
+    pub fn open(&mut self, image: Shape, method: Method) -> Result<Explainer<'_, Machine<'_>>> {
+        let (plan, machine) = self.parts(image, method)?;
+        Ok(Explainer::new(plan, machine))
     }
 
     /// A plan for images of this shape, and a backend for it.
     ///
     /// # Errors
-    /// If the image doesn't fit the network.
-    pub fn parts(&mut self, image: Shape, method: Method) -> Result<(Plan<'_>, Cpu<'_>)> {
+    /// If the image doesn't fit the network, or its plan the GPU.
+    pub fn parts(&mut self, image: Shape, method: Method) -> Result<(Plan<'_>, Machine<'_>)> {
         let pool = self.threads.pool();
         let options = Options {
-            threads: pool.threads(),
+            threads: match self.place {
+                Place::Cpu => pool.threads(),
+                Place::Cuda(_) => 1,
+            },
             ..method.options(image)
         };
-        let plan = self.plan.plan(self.model, &options)?;
+        let model = self.model;
+        let plan = self.plan.plan(model, &options)?;
+        if let Place::Cuda(device) = &self.place {
+            let named = |e| explain_error(model, e);
+            let cuda = match self.cuda.take() {
+                Some(mut cuda) => cuda.adopt(&plan).map(|()| cuda),
+                None => Cuda::new(device, model, &plan),
+            };
+            let cuda = self.cuda.insert(cuda.map_err(named)?);
+            return Ok((plan, Machine::Cuda(cuda)));
+        }
         let bytes = plan.arena() * size_of::<f32>();
         if self.arena.bytes().len() < bytes {
             // The old one first: both may not fit.
@@ -277,7 +318,7 @@ impl<'m> Engine<'m> {
             self.arena = Aligned::zeroed(bytes)?;
         }
         let cpu = Cpu::new(self.model, &plan, self.arena.floats_mut(), pool)?;
-        Ok((plan, cpu.with_isa(self.kernels)))
+        Ok((plan, Machine::Cpu(cpu.with_isa(self.kernels))))
     }
 }
 

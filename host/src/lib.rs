@@ -2,7 +2,7 @@
 //!
 //! - [`checkpoint`], [`architecture`], [`import`], [`preprocess`]: from trained weights to a `.elucid` file;
 //! - [`model_file`]: such files on disk; [`aligned`]: the memory they and arenas lie in;
-//! - [`engine`]: the core with memory and threads; [`timed`]: its steps against the clock;
+//! - [`place`]: where networks are computed; [`engine`]: the core with memory and threads; [`timed`]: its steps against the clock;
 //! - [`peak`], [`device`]: what this core and the devices could do at most;
 //! - [`synthetic`]: networks with random weights;
 //! - [`photo`], [`npy`], [`picture`], [`atomic`]: pictures and maps in and out;
@@ -32,6 +32,7 @@ pub mod npy;
 pub mod peak;
 pub mod photo;
 pub mod picture;
+pub mod place;
 pub mod preprocess;
 pub mod report;
 pub mod run;

@@ -1,24 +1,35 @@
 //! A backend that takes the time of every step of another one.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use elucid_core::Error;
 use elucid_core::audit::Entry;
-use elucid_core::backend::Backend;
+use elucid_core::backend::{Backend, Seeding};
 use elucid_core::op::head::Seed;
 use elucid_core::plan::{Region, Step};
 use elucid_core::rule::{Init, Target};
 
-/// Wraps a backend; the times of all steps since the last [`Backend::put`] lie in order in `times`.
+/// Wraps a backend; the times of all steps since the last [`Backend::put`] lie in order in `times`, unless lists of steps are
+/// left whole.
 pub struct Timed<'t, B> {
     inner: B,
     times: &'t mut Vec<Duration>,
+    whole: Cell<bool>,
 }
 
 impl<'t, B> Timed<'t, B> {
     /// Times the steps of `inner`.
     pub fn new(inner: B, times: &'t mut Vec<Duration>) -> Self {
-        Self { inner, times }
+        Self {
+            inner,
+            times,
+            whole: Cell::new(false),
+        }
+    }
+
+    /// Whether lists of steps are left to the backend as they are, without the times of their steps.
+    pub fn leave_whole(&self, whole: bool) {
+        self.whole.set(whole);
     }
 
     /// The times of the steps so far.
@@ -35,10 +46,10 @@ impl<'t, B> Timed<'t, B> {
     }
 }
 
-impl<B: Backend<Error = Error>> Backend for Timed<'_, B> {
-    type Error = Error;
+impl<B: Backend> Backend for Timed<'_, B> {
+    type Error = B::Error;
 
-    fn step(&mut self, step: &Step, audit: &mut [Entry]) -> Result<(), Error> {
+    fn step(&mut self, step: &Step, audit: &mut [Entry]) -> Result<(), B::Error> {
         self.time(|b| b.step(step, audit))
     }
 
@@ -48,16 +59,27 @@ impl<B: Backend<Error = Error>> Backend for Timed<'_, B> {
         targets: &[Target],
         init: Init,
         seeds: &mut [Seed],
-    ) -> Result<(), Error> {
+    ) -> Result<(), B::Error> {
         self.time(|b| b.seed(step, targets, init, seeds))
     }
 
-    fn put(&mut self, region: Region, from: &[f32]) -> Result<(), Error> {
+    fn run(&mut self, steps: &[Step], mut seeding: Option<Seeding<'_>>) -> Result<(), B::Error> {
+        if self.whole.get() {
+            return self.inner.run(steps, seeding);
+        }
+        for step in steps {
+            let seeding = seeding.as_mut().map(Seeding::again);
+            self.time(|b| b.run(std::slice::from_ref(step), seeding))?;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, region: Region, from: &[f32]) -> Result<(), B::Error> {
         self.times.clear();
         self.inner.put(region, from)
     }
 
-    fn get(&mut self, region: Region, to: &mut [f32]) -> Result<(), Error> {
+    fn get(&mut self, region: Region, to: &mut [f32]) -> Result<(), B::Error> {
         self.inner.get(region, to)
     }
 }

@@ -48,13 +48,34 @@ pub const HEADERS: &[&Source] = &[
     source!("gemm.cuh"),
     source!("product.cuh"),
     source!("forward.cuh"),
+    source!("tensor.cuh"),
     source!("quotient.cuh"),
+    source!("attention.cuh"),
+    source!("few.cuh"),
+    source!("resize.cuh"),
     source!("params.h"),
     source!("params_conv.h"),
     source!("params_flow.h"),
     source!("params_token.h"),
     source!("flow.cuh"),
 ];
+
+/// Machine code of a file, made when this crate was built with the feature `fatbin`: for the architectures of
+/// `ELUCID_CUDA_ARCHS`.
+#[cfg(feature = "fatbin")]
+#[must_use]
+pub fn fatbin(name: &str) -> Option<&'static [u8]> {
+    let all: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/fatbin.rs"));
+    let found = all.iter().find(|(file, _)| *file == name);
+    found.map(|(_, code)| *code)
+}
+
+/// Machine code of a file, made when this crate was built with the feature `fatbin`: it wasn't.
+#[cfg(not(feature = "fatbin"))]
+#[must_use]
+pub fn fatbin(_: &str) -> Option<&'static [u8]> {
+    None
+}
 
 /// All kernels.
 pub fn kernels() -> impl Iterator<Item = &'static Kernel> {

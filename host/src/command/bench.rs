@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use elucid_core::Error;
+use elucid::CudaError;
 use elucid_core::backend::Backend;
 use elucid_core::explain::Explainer;
 use elucid_core::op::head::Seed;
@@ -17,9 +17,10 @@ use super::against::{self, Rivals, Subject};
 use super::layers::{self, Layer};
 use super::plan::batch;
 use super::say::say;
-use super::{Batch, Kernels, ModelChoice, Rules, mebibytes};
+use super::{Batch, Kernels, ModelChoice, Rules, Where, mebibytes, tell};
 use crate::engine::{Engine, Method, Threads};
 use crate::peak;
+use crate::place::Place;
 use crate::synthetic::Random;
 use crate::timed::Timed;
 
@@ -36,9 +37,8 @@ pub struct Arguments {
     batch: Batch,
     #[command(flatten)]
     kernels: Kernels,
-    /// Where to compute
-    #[arg(long, default_value = "cpu", value_parser = ["cpu"])]
-    backend: String,
+    #[command(flatten)]
+    place: Where,
     /// Threads; 0 for all of the machine's
     #[arg(long, default_value_t = 1)]
     threads: usize,
@@ -103,8 +103,11 @@ struct Report<'r> {
     preset: &'r str,
     split: &'r str,
     backend: &'r str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<String>,
     kernels: &'r str,
-    peak_gflops: f64,
+    /// Of the CPU's cores; a GPU's isn't measured.
+    peak_gflops: Option<f64>,
     runs: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     layers: Option<Vec<Layer>>,
@@ -119,6 +122,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         forget_peak_rss();
     }
     let threads = Threads::new(arguments.threads)?;
+    let place = arguments.place.open()?;
+    let on_gpu = matches!(place, Place::Cuda(_));
+    if on_gpu && arguments.against.is_some() {
+        bail!("--against compares on the CPU; leave it or --backend cuda out");
+    }
     let shape = arguments.model.image(&model)?;
     let mut random = Random::new(1);
     let method = arguments.batch.of(arguments.rules.method(&model)?);
@@ -132,9 +140,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let image: Vec<f32> = (0..shape.elements() * method.images)
         .map(|_| 2.0 * random.draw())
         .collect();
-    let kernels = arguments.kernels.choice();
-    let mut engine = Engine::new(&model, &threads).with_kernels(kernels);
-    let (plan, cpu) = engine.parts(shape, method)?;
+    let kernels = arguments.kernels.choice(&place)?;
+    let mut engine = Engine::new(&model, &threads)
+        .at(&place)
+        .with_kernels(kernels);
+    let (plan, machine) = engine.parts(shape, method)?;
     // The likeliest classes of every image.
     let targets: Vec<Target> = (0..plan.options().maps())
         .map(|map| Target::Rank((map % method.targets) as u32))
@@ -142,19 +152,23 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut seeds = vec![Seed::default(); targets.len()];
     let mut times = Vec::new();
     let mut best = vec![Duration::MAX; plan.steps().len()];
-    let mut explainer = Explainer::new(plan, Timed::new(cpu, &mut times));
+    let mut explainer = Explainer::new(plan, Timed::new(machine, &mut times));
     let mut logits = vec![0.0; classes * method.images];
     let progress = Progress::new(arguments.runs);
+    // A GPU does a whole list of steps in the time that one by one costs in waiting alone.
+    explainer.backend().leave_whole(on_gpu);
     for _ in 0..WARM_UP {
-        explainer.forward(&image)?;
+        explain(&mut explainer, &image, &targets, &mut seeds)?;
         explainer.logits(&mut logits)?;
-        explain(&mut explainer, &targets, &mut seeds)?;
     }
     // No run needs more than the first, and what follows isn't only elucid's work.
     let peak_rss_bytes = peak_rss();
-    let before = peak::measure(kernels, threads.pool());
+    let peak_now = || (!on_gpu).then(|| peak::measure(kernels, threads.pool()));
+    let before = peak_now();
     // Inference as one would run it without explaining: a plan and an arena of its own.
-    let mut alone = Engine::new(&model, &threads).with_kernels(kernels);
+    let mut alone = Engine::new(&model, &threads)
+        .at(&place)
+        .with_kernels(kernels);
     let mut inference = alone.open(
         shape,
         Method {
@@ -193,8 +207,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             rivals.forward()?;
         }
         let start = Instant::now();
-        explainer.forward(&image)?;
-        explain(&mut explainer, &targets, &mut seeds)?;
+        explain(&mut explainer, &image, &targets, &mut seeds)?;
         explained.push(start.elapsed().as_secs_f64() * 1e3);
         for (best, &time) in best.iter_mut().zip(explainer.backend().times()) {
             *best = time.min(*best);
@@ -204,9 +217,18 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
         progress.advance();
     }
+    if on_gpu && arguments.layers {
+        explainer.backend().leave_whole(false);
+        for _ in 0..WARM_UP + arguments.runs {
+            explain(&mut explainer, &image, &targets, &mut seeds)?;
+            for (best, &time) in best.iter_mut().zip(explainer.backend().times()) {
+                *best = time.min(*best);
+            }
+        }
+    }
     progress.end();
     // A machine that others use too has better and worse moments.
-    let peak = before.max(peak::measure(kernels, threads.pool()));
+    let peak = before.zip(peak_now()).map(|(a, b)| a.max(b));
     let (forward_ms, explain_ms) = (Spread::of(forward), Spread::of(explained));
     let others = match &mut rivals {
         Some(rivals) if arguments.layers => Some(rivals.layers()?),
@@ -224,13 +246,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         memory_mode: &arguments.rules.memory,
         preset: &arguments.rules.preset,
         split: &arguments.rules.split,
-        backend: &arguments.backend,
-        kernels: kernels.name(),
+        backend: place.name(),
+        device: place.device(),
+        kernels: if on_gpu { "cuda" } else { kernels.name() },
         checkpoints: if method.half { "f16" } else { "f32" },
         images: method.images,
         targets: method.targets,
         batch: batch(explainer.plan()),
-        peak_gflops: peak / 1e9,
+        peak_gflops: peak.map(|p| p / 1e9),
         runs: arguments.runs,
         layers: arguments.layers.then(table),
         against: rivals.map(|r| r.report(&forward_ms, &explain_ms, peak_rss_bytes)),
@@ -242,19 +265,21 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     } else {
         report.print();
     }
+    tell(&place);
     Ok(())
 }
 
-/// The way back, where there is one: an adapter's map comes with the forward pass.
-fn explain<B: Backend<Error = Error>>(
+/// An explanation; an adapter's map comes with the forward pass.
+fn explain<B: Backend<Error = CudaError>>(
     explainer: &mut Explainer<'_, B>,
+    image: &[f32],
     targets: &[Target],
     seeds: &mut [Seed],
-) -> Result<(), Error> {
+) -> Result<(), CudaError> {
     if explainer.plan().relevance_steps().is_empty() {
-        return Ok(());
+        return explainer.forward(image);
     }
-    explainer.maps(targets, Init::Probability, seeds, None)
+    explainer.explain_maps(image, targets, Init::Probability, seeds)
 }
 
 impl Report<'_> {
@@ -263,11 +288,13 @@ impl Report<'_> {
             layers::print(table, self.against.is_some());
         }
         say!("{}", self.model);
+        let by = match &self.device {
+            Some(device) => device.clone(),
+            None => format!("{} thread(s), {} kernels", self.threads, self.kernels),
+        };
         say!(
-            "{}, {} thread(s), {} kernels, {} preset, {} split, memory mode {}, {} checkpoints, {} runs",
+            "{}, {by}, {} preset, {} split, memory mode {}, {} checkpoints, {} runs",
             self.batch,
-            self.threads,
-            self.kernels,
             self.preset,
             self.split,
             self.memory_mode,
@@ -278,7 +305,9 @@ impl Report<'_> {
             1 => "this core".to_owned(),
             n => format!("{n} threads"),
         };
-        say!("peak of {whose} {:.1} GFLOP/s", self.peak_gflops);
+        if let Some(peak) = self.peak_gflops {
+            say!("peak of {whose} {peak:.1} GFLOP/s");
+        }
         let width = if self.against.is_some() { 22 } else { 8 };
         let row = |(name, ms): (&str, &Spread)| {
             say!(

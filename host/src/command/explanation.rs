@@ -26,7 +26,10 @@ pub struct Explanation {
     pub explain_ms: f64,
     pub classes_explained: usize,
     pub arena_bytes: usize,
-    pub backend: String,
+    pub backend: &'static str,
+    /// Only of a GPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     pub method: String,
     /// Only of LRP.
     pub preset: Option<String>,
@@ -114,6 +117,9 @@ impl Explanation {
                 n => format!(" for all {n} classes"),
             }
         );
+        if let Some(device) = &report.device {
+            say!("  computed on      {device}");
+        }
         for (what, path) in [("picture", &report.picture), ("map", &report.map)] {
             if let Some(path) = path {
                 say!("  {what:<16} {path}");

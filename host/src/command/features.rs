@@ -7,6 +7,7 @@ use clap::Args;
 use elucid_core::Shape;
 
 use super::say::say;
+use super::{Where, tell};
 use crate::classifier::Classifier;
 use crate::engine::Threads;
 use crate::model_file::ModelBytes;
@@ -29,6 +30,8 @@ pub struct Arguments {
     /// Threads; 0 for all of the machine's
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    #[command(flatten)]
+    place: Where,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -51,8 +54,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         (ready.image, ready.height, ready.width)
     };
     let threads = Threads::new(arguments.threads)?;
-    let mut network = Classifier::new(&model, Shape::new(h as u32, w as u32, 3), &threads);
+    let place = arguments.place.open()?;
+    let shape = Shape::new(h as u32, w as u32, 3);
+    let mut network = Classifier::new(&model, shape, &threads).at(&place);
     let (_, values, shape) = network.activation(&image, node)?;
+    tell(&place);
     let rows = match shape.tokens {
         0 => vec![u64::from(shape.h), u64::from(shape.w)],
         _ => vec![shape.pixels() as u64],

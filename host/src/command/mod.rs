@@ -34,6 +34,7 @@ use elucid_core::{Model, Shape};
 
 use crate::engine::{Method, PRESETS};
 use crate::model_file::ModelBytes;
+use crate::place::Place;
 use crate::synthetic;
 
 /// Shows which pixels made a network say what it said, with a ledger that no relevance was lost.
@@ -210,6 +211,35 @@ impl Batch {
     }
 }
 
+/// Where it is computed.
+#[derive(Args)]
+struct Where {
+    /// Where to compute: on the CPU, or on an NVIDIA GPU (`elucid doctor` shows what there is)
+    #[arg(long, default_value = Place::NAMES[0], value_parser = Place::NAMES)]
+    backend: String,
+    /// Number of the GPU, as `elucid doctor` counts them; 0 if left out
+    #[arg(long, value_name = "N")]
+    device: Option<usize>,
+}
+
+impl Where {
+    /// Opens the GPU, if it is one.
+    fn open(&self) -> Result<Place> {
+        match (self.backend.as_str(), self.device) {
+            ("cuda", device) => Place::gpu(device.unwrap_or(0)),
+            (_, None) => Ok(Place::Cpu),
+            (_, Some(_)) => bail!("--device is for GPUs; add --backend cuda, or leave it out"),
+        }
+    }
+}
+
+/// Says what a GPU's driver noticed on the way.
+fn tell(place: &Place) {
+    for note in place.take_notes() {
+        eprintln!("elucid: note: {note}");
+    }
+}
+
 /// Which of the machine's instruction sets computes.
 #[derive(Args)]
 struct Kernels {
@@ -219,8 +249,13 @@ struct Kernels {
 }
 
 impl Kernels {
-    fn choice(&self) -> Isa {
-        self.kernels.unwrap_or_else(Isa::detect)
+    fn choice(&self, place: &Place) -> Result<Isa> {
+        match (self.kernels, place) {
+            (Some(_), Place::Cuda(_)) => {
+                bail!("--kernels chooses among the CPU's; leave it out with --backend cuda")
+            }
+            (chosen, _) => Ok(chosen.unwrap_or_else(Isa::detect)),
+        }
     }
 }
 

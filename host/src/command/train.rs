@@ -96,6 +96,16 @@ struct Run {
     /// Threads; 0 for all of the machine's
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    /// Training runs on the CPU
+    #[arg(long, hide = true, value_parser = only_cpu)]
+    backend: Option<String>,
+}
+
+fn only_cpu(backend: &str) -> Result<String, String> {
+    match backend {
+        "cpu" => Ok(backend.to_owned()),
+        _ => Err("training runs on the CPU alone; leave --backend out".to_owned()),
+    }
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {

@@ -115,7 +115,8 @@ impl Judge for Sanity<'_> {
         let map = method.map(network, &case.subject())?;
         let mut curve = Vec::with_capacity(self.networks.len());
         for model in self.networks {
-            let mut ignorant = Classifier::new(model, network.shape(), self.threads);
+            let mut ignorant =
+                Classifier::new(model, network.shape(), self.threads).at(network.place());
             let other = method.map(&mut ignorant, &case.subject())?;
             curve.push(spearman(&map, &other));
         }

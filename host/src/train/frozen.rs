@@ -2,18 +2,18 @@
 
 use anyhow::{Result, anyhow};
 use elucid_core::backend::Backend;
-use elucid_core::cpu::Cpu;
 use elucid_core::graph::{NONE, NodeId};
 use elucid_core::plan::Plan;
 use elucid_core::{Model, Shape};
 
 use crate::engine::{Engine, Method, explain_error};
+use crate::place::Machine;
 
 /// What some nodes give, computed in order up to the last of them.
 pub struct Frozen<'e> {
     model: &'e Model<'e>,
     plan: Plan<'e>,
-    backend: Cpu<'e>,
+    backend: Machine<'e>,
     nodes: Vec<NodeId>,
 }
 

@@ -10,12 +10,13 @@ use elucid_core::Model;
 use elucid_core::model::checksum;
 
 use super::labels::Labels;
-use crate::command::named;
+use crate::command::{Where, named};
 use crate::dataset::{Dataset, Format, Options, Order, Sample, Selection, Shard, Split};
 use crate::evaluation::Question;
 use crate::method::{HELP, Spec};
 use crate::metric::perturbation::Baseline;
 use crate::metric::ranking::{Scorer, Walk};
+use crate::place::Place;
 use crate::run::config::{DataId, ModelId, Settings};
 use crate::run::measure::Measure;
 use crate::run::preview::file_name;
@@ -87,6 +88,8 @@ pub struct Choice {
     /// Threads; 0 for all of the machine's
     #[arg(long, default_value_t = 0)]
     pub threads: usize,
+    #[command(flatten)]
+    pub place: Where,
     /// Stop at the first broken picture instead of leaving it out and counting it
     #[arg(long)]
     pub strict_data: bool,
@@ -289,6 +292,9 @@ impl Choice {
             }
         }
         let mut set = |name: &str, value: String| options.insert(name.to_owned(), value);
+        if self.place.backend != Place::NAMES[0] {
+            set("backend", self.place.backend.clone());
+        }
         if let Some(scoring) = scoring {
             set("scorer", scoring.scorer.clone());
             set("patch", scoring.patch.to_string());

@@ -14,7 +14,7 @@ use clap::{Args, Subcommand};
 
 use self::choice::{Choice, Scoring, Sets};
 use self::pace::Pace;
-use super::say::say;
+use super::{say::say, tell};
 use crate::classifier::Classifier;
 use crate::dataset::Sample;
 use crate::engine::Threads;
@@ -112,6 +112,7 @@ fn evaluate(
     let bytes = ModelBytes::open(choice.model.as_deref())?;
     let model = bytes.parse()?;
     let threads = Threads::new(choice.threads)?;
+    let place = choice.place.open()?;
     let plan = choice.plan(measure, scoring, sets, &model)?;
     let mut cascade = Vec::new();
     let mut ignorant = Vec::new();
@@ -168,7 +169,7 @@ fn evaluate(
         .then(|| Previews::new(&folder, plan.order.len().div_ceil(choice.previews)))
         .transpose()?;
     let mut worker = Worker {
-        network: Classifier::new(&model, model.input_shape(), &threads),
+        network: Classifier::new(&model, model.input_shape(), &threads).at(&place),
         judge,
         entries: entries.collect(),
         previews,
@@ -191,6 +192,7 @@ fn evaluate(
         .map(|&position| (position, plan.sample(position)));
     let finished = worker.work(samples, journal, choice.strict_data, &mut pace)?;
     pace.finish();
+    tell(&place);
     if !finished {
         bail!(
             "interrupted; {} keeps what is done, the same command goes on from there",

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use elucid::CudaError;
 use elucid_core::audit::{Account, Ledger};
 use elucid_core::backend::Backend;
 use elucid_core::explain::Explainer;
 use elucid_core::op::head::{Seed, probability, seed};
 use elucid_core::rule::{Init, Target};
+use elucid_core::simd::Isa;
 use elucid_core::{Error, Model, Shape, heat};
 use image::{ImageFormat, RgbImage};
 use indicatif::ProgressBar;
@@ -22,6 +24,7 @@ use crate::engine::{Engine, Method, PRESETS, Threads, explain_error, ledger_entr
 use crate::method::{Adapter, Attribution, Lrp, Spec, Subject};
 use crate::photo::Photo;
 use crate::picture::{ColorMap, Figure, render};
+use crate::place::Place;
 use crate::{atomic, npy};
 
 /// A picture ready for the network.
@@ -37,6 +40,10 @@ struct Ready {
 /// What all pictures have in common.
 pub struct Job<'j> {
     pub arguments: &'j Arguments,
+    /// Where.
+    pub place: &'j Place,
+    /// By which instruction set, on the CPU.
+    pub kernels: Isa,
     /// How.
     pub spec: &'j Spec,
     pub model: &'j Model<'j>,
@@ -67,9 +74,12 @@ impl Job<'_> {
         jobs: impl Iterator<Item = (Input, Vec<Output>)>,
         bar: &ProgressBar,
     ) -> usize {
-        let kernels = self.arguments.kernels.choice();
+        let (kernels, place) = (self.kernels, self.place);
         let mut way = match &self.rules {
-            Some(_) => Way::Rules(Engine::new(self.model, threads).with_kernels(kernels)),
+            Some(_) => {
+                let engine = Engine::new(self.model, threads).at(place);
+                Way::Rules(engine.with_kernels(kernels))
+            }
             None => Way::Other(self.spec.make(BATCH), None),
         };
         let mut failed = 0;
@@ -87,7 +97,9 @@ impl Job<'_> {
                             .take()
                             .filter(|n: &Classifier<'_>| n.shape() == ready.shape);
                         let network = network.insert(same.unwrap_or_else(|| {
-                            Classifier::new(self.model, ready.shape, threads).with_kernels(kernels)
+                            Classifier::new(self.model, ready.shape, threads)
+                                .at(place)
+                                .with_kernels(kernels)
                         }));
                         self.explain_otherwise(network, method.as_mut(), &ready)
                     }
@@ -145,7 +157,7 @@ impl Job<'_> {
         })
     }
 
-    fn explain<B: Backend<Error = Error>>(
+    fn explain<B: Backend<Error = CudaError>>(
         &self,
         explainer: &mut Explainer<'_, B>,
         ready: &Ready,
@@ -167,7 +179,7 @@ impl Job<'_> {
         let mut maps = vec![0.0; pixels * seeds.len()];
         explainer.heat(&mut maps).map_err(wrong)?;
         if maps.iter().any(|v| !v.is_finite()) {
-            return Err(wrong(Error::NotFinite));
+            return Err(wrong(Error::NotFinite.into()));
         }
         let mut reports = Vec::new();
         for (of, (map, seed)) in maps.chunks_mut(pixels).zip(&seeds).enumerate() {
@@ -296,7 +308,8 @@ impl Job<'_> {
             explain_ms: 0.0,
             classes_explained: self.targets.len(),
             arena_bytes: 0,
-            backend: self.arguments.backend.clone(),
+            backend: self.place.name(),
+            device: self.place.device(),
             method: self.spec.name().to_owned(),
             preset: self.rules.map(|lrp| PRESETS[lrp.preset].0.to_owned()),
             split: self.rules.map(|lrp| lrp.split_name().to_owned()),

@@ -15,7 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use self::job::Job;
 use super::outputs::{EXPLAINED, Output, inputs, numbered, paths, refuse_overwriting};
 use super::target::find_targets;
-use super::{Kernels, Reported, Rules, named};
+use super::{Kernels, Reported, Rules, Where, named, tell};
 use crate::engine::{Method, PRESETS, Threads};
 use crate::method::{HELP, Lrp, Spec};
 use crate::model_file::ModelBytes;
@@ -60,9 +60,8 @@ pub struct Arguments {
     /// Colours of the map
     #[arg(long, default_value = "inferno", value_parser = ColorMap::NAMES)]
     colors: String,
-    /// Where to compute
-    #[arg(long, default_value = "cpu", value_parser = ["cpu"])]
-    backend: String,
+    #[command(flatten)]
+    place: Where,
     /// Threads; 0 for all of the machine's
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -161,8 +160,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         written.flat_map(|o| o.picture.iter().chain(&o.map)),
     )?;
     let threads = Threads::new(arguments.threads)?;
+    let place = arguments.place.open()?;
     let job = Job {
         arguments,
+        kernels: arguments.kernels.choice(&place)?,
+        place: &place,
         spec: &spec,
         model: &model,
         targets,
@@ -176,6 +178,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let jobs = inputs.into_iter().zip(outputs);
     let failed = job.explain_all(&threads, jobs, &bar);
     bar.finish_and_clear();
+    tell(&place);
     match failed {
         0 => Ok(()),
         // Its line was printed where it happened.
