@@ -10,6 +10,8 @@
 //      it), visits the windows over it in ascending order and works out each one's maximum or mean again. Overlapping
 //      windows would need atomic additions otherwise. A 3x3 pool of stride 2 has 2.25 windows over a pixel, 20 loads that
 //      neighbours share in the cache, and no pixel's loads depend on another's; every byte comes from memory about once.
+//   2. the loops over a window's columns aren't unrolled: windows are two or three wide, below what a compiler unrolls by,
+//      and the registers that it took for that (64 and more, now 40) kept half of the threads away.
 #include "flow.cuh"
 
 // Rows or columns, first to last without the last.
@@ -48,6 +50,7 @@ template <int N> ELUCID_DEVICE void max_row(const MaxParams &p, unsigned int i) 
     float best[N];
     fill(best, of_bits(0xff800000u));
     for (unsigned int iy = rows.start; iy < rows.end; ++iy) {
+#pragma unroll 1
         for (unsigned int ix = columns.start; ix < columns.end; ++ix) {
             float v[N];
             fetch(v, p.x + ((image * p.in_h + iy) * p.in_w + ix) * p.channels + c);
@@ -72,6 +75,7 @@ template <int N>
 ELUCID_DEVICE float window_sums(const MaxRelevanceParams &p, Span rows, Span columns, unsigned int c, float (&sums)[N]) {
     fill(sums, -0.0f);
     for (unsigned int iy = rows.start; iy < rows.end; ++iy) {
+#pragma unroll 1
         for (unsigned int ix = columns.start; ix < columns.end; ++ix) {
             float v[N];
             fetch(v, p.a + (iy * p.in_w + ix) * p.channels + c);
@@ -91,6 +95,7 @@ ELUCID_DEVICE void winners(const MaxRelevanceParams &p, Span rows, Span columns,
     fill(best, of_bits(0xff800000u));
     for (int k = 0; k < N; ++k) wins[k] = own == first;
     for (unsigned int iy = rows.start; iy < rows.end; ++iy) {
+#pragma unroll 1
         for (unsigned int ix = columns.start; ix < columns.end; ++ix) {
             const unsigned int pixel = iy * p.in_w + ix;
             float v[N];

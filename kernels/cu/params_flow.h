@@ -7,11 +7,6 @@
 #ifndef ELUCID_PARAMS_FLOW_H
 #define ELUCID_PARAMS_FLOW_H
 
-/* z at or below this counts as 0: a quotient by it could overflow. */
-#ifndef ELUCID_LEAST_Z
-#define ELUCID_LEAST_Z 1e-30f
-#endif
-
 /* How the relevance of a sum is shared between its two branches. */
 enum Share {
     SHARE_RESIDUAL = 0, /* all to the residual branch */

@@ -5,4 +5,6 @@ mod device;
 mod elements;
 mod ends;
 mod ledger;
+mod network;
 mod pools;
+mod steps;
