@@ -31,15 +31,26 @@ ELUCID_DEVICE float widen(elucid_half h) {
 ELUCID_DEVICE float widen(elucid_half h) { return emulated_widen(h); }
 #endif
 
+// Functions that the compiler evaluates, and members of structs.
+#ifndef ELUCID_EMULATED
+#define ELUCID_CONSTANT __device__ __forceinline__
+#define ELUCID_DEVICE_METHOD __device__ __forceinline__
+#else
+#define ELUCID_CONSTANT inline
+#define ELUCID_DEVICE_METHOD inline
+#endif
+
 // Sixteen bytes at once; the address must be a multiple of sixteen.
 #ifndef ELUCID_EMULATED
 ELUCID_DEVICE float4 load4(const float *from) { return *reinterpret_cast<const float4 *>(from); }
 ELUCID_DEVICE uint4 load8(const elucid_half *from) { return *reinterpret_cast<const uint4 *>(from); }
 ELUCID_DEVICE void store4(float *to, float4 v) { *reinterpret_cast<float4 *>(to) = v; }
+ELUCID_DEVICE void store8(elucid_half *to, uint4 v) { *reinterpret_cast<uint4 *>(to) = v; }
 #else
 ELUCID_DEVICE float4 load4(const float *from) { return emulated_load16<float4>(from); }
 ELUCID_DEVICE uint4 load8(const elucid_half *from) { return emulated_load16<uint4>(from); }
 ELUCID_DEVICE void store4(float *to, float4 v) { emulated_store16(to, v); }
+ELUCID_DEVICE void store8(elucid_half *to, uint4 v) { emulated_store16(to, v); }
 #endif
 
 // The bits of a float, and the float of bits.
@@ -49,6 +60,17 @@ ELUCID_DEVICE float of_bits(unsigned int bits) { return __uint_as_float(bits); }
 #else
 ELUCID_DEVICE unsigned int bits_of(float v) { return emulated_bits(v); }
 ELUCID_DEVICE float of_bits(unsigned int bits) { return emulated_float(bits); }
+#endif
+
+// The half nearest to a float, ties to even; beyond the largest, infinity.
+#ifndef ELUCID_EMULATED
+ELUCID_DEVICE elucid_half narrow(float v) {
+    elucid_half h;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(v));
+    return h;
+}
+#else
+ELUCID_DEVICE elucid_half narrow(float v) { return emulated_narrow(v); }
 #endif
 
 // Each operation rounded by itself. CUDA compilers fuse a plain a * b + c into one rounding; the CPU's code, which a

@@ -44,10 +44,16 @@ pub struct Kernel {
 /// Everything that a kernel may include.
 pub const HEADERS: &[&Source] = &[
     source!("elucid.cuh"),
+    source!("activation.cuh"),
+    source!("gemm.cuh"),
+    source!("product.cuh"),
+    source!("forward.cuh"),
+    source!("quotient.cuh"),
     source!("params.h"),
     source!("params_conv.h"),
     source!("params_flow.h"),
     source!("params_token.h"),
+    source!("flow.cuh"),
 ];
 
 /// Machine code of a file, made when this crate was built with the feature `fatbin`: for the architectures of

@@ -110,7 +110,8 @@ impl Layout {
         self.halves.get(usize::from(id)).copied().unwrap_or(false)
     }
 
-    /// Offset of the sums of a layer's positive weights over its input channels, `[taps, co]`, where a rule needs them.
+    /// Offset of the sums of a layer's positive weights over its input channels, where a rule needs them: for each tap and
+    /// output channel, panels whole, and in one more row for all taps together.
     #[must_use]
     pub fn sums(&self, node: NodeId) -> Option<u64> {
         self.sums.get(usize::from(node)).copied().flatten()
@@ -165,9 +166,9 @@ impl Layout {
     }
 }
 
-/// Sums of [`Layout::sums`]: one for each tap and output channel, panels whole.
-pub fn sum_count(c: &Conv) -> usize {
-    c.taps() * c.panels() * PANEL
+/// Sums of [`Layout::sums`].
+fn sum_count(c: &Conv) -> usize {
+    (c.taps() + 1) * c.panels() * PANEL
 }
 
 /// The bytes of a tensor as they go to the device.

@@ -4,10 +4,14 @@ use elucid_core::Shape;
 use elucid_core::graph::{Pool, Subsample};
 use elucid_core::plan::Step;
 use elucid_core::rule::{Dead, PoolRule};
-use elucid_kernels::params::Address;
+use elucid_kernels::flow as kernel;
+use elucid_kernels::params::{
+    Address, AverageRelevanceParams, CellsParams, MaxRelevanceParams, TallyParams, TotalParams,
+};
 
-use super::layout::TALLY;
-use super::{Launch, Lowering, Map};
+use super::launch::number;
+use super::layout::{PARTIALS, TALLY};
+use super::{Launch, Lowering, Map, flow};
 
 /// Places in a map's tally, in doubles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,11 +52,49 @@ impl<'a> Book<'a> {
         self.l.base + self.l.layout.ledger() + 8 * index as u64
     }
 
-    fn sum(&self, values: Values, slot: Slot, to: &mut Vec<Launch>) {
-        if self.audit {
-            // the launches of `elucid_total`: partial sums, then their sum
-            let _ = (values, self.slot(slot), to);
+    /// Where the blocks of a reduction leave their sums.
+    fn sums(&self) -> Address {
+        self.l.base + self.l.layout.partials()
+    }
+
+    /// Adds what `blocks` left, a sum for each slot from `first` to `last`.
+    fn tally(&self, blocks: usize, (first, last): (Slot, Slot), to: &mut Vec<Launch>) {
+        let params = TallyParams {
+            sums: self.sums(),
+            slots: self.slot(first),
+            blocks: number(blocks),
+            width: last as u32 - first as u32 + 1,
+        };
+        to.push(Launch::new(kernel::TALLY, [1, 1, 1], &params));
+    }
+
+    /// The sum of values whose channel isn't in `skip`.
+    fn sum_without(
+        &self,
+        (values, count): Values,
+        (channels, skip): (u32, std::ops::Range<u32>),
+        slot: Slot,
+        to: &mut Vec<Launch>,
+    ) {
+        if !self.audit {
+            return;
         }
+        let blocks = flow::blocks(count);
+        let params = TotalParams {
+            values,
+            sums: self.sums(),
+            count: number(count),
+            channels,
+            skip_start: skip.start,
+            skip_end: skip.end,
+        };
+        let grid = [number(blocks), 1, 1];
+        to.push(Launch::new(kernel::TOTAL, grid, &params));
+        self.tally(blocks, (slot, slot), to);
+    }
+
+    fn sum(&self, values: Values, slot: Slot, to: &mut Vec<Launch>) {
+        self.sum_without(values, (1, 0..0), slot, to);
     }
 
     /// Relevance that arrives.
@@ -78,7 +120,26 @@ impl<'a> Book<'a> {
     }
 
     /// What z+ lost: `r` and `s` of every cell.
-    pub fn cells(&self, step: &Step, map: &Map, rule: (f32, Dead), to: &mut Vec<Launch>) {}
+    pub fn cells(&self, step: &Step, map: &Map, rule: (f32, Dead), to: &mut Vec<Launch>) {
+        if !self.audit {
+            return;
+        }
+        let (eps, dead) = rule;
+        let count = step.shapes[1].elements();
+        let blocks = flow::blocks(count);
+        let params = CellsParams {
+            r: map.r,
+            s: self.l.at(step.scratch),
+            sums: self.sums(),
+            count: number(count),
+            eps,
+            redistribute: (dead == Dead::Redistribute).into(),
+            reserved: 0,
+        };
+        let grid = [number(blocks), 1, 1];
+        to.push(Launch::new(kernel::CELLS, grid, &params));
+        self.tally(blocks, (Slot::Eps, Slot::Redistributed), to);
+    }
 
     /// What a max pool lost.
     pub fn max_pool(
@@ -89,6 +150,17 @@ impl<'a> Book<'a> {
         rule: (PoolRule, f32),
         to: &mut Vec<Launch>,
     ) {
+        if !self.audit || rule.0 == PoolRule::Winner {
+            return;
+        }
+        let blocks = flow::blocks(shapes[1].elements());
+        let params = MaxRelevanceParams {
+            sums: self.sums(),
+            ..flow::max_params(p, shapes, operands, rule)
+        };
+        let grid = [number(blocks), 1, 1];
+        to.push(Launch::new(kernel::MAX_SINKS, grid, &params));
+        self.tally(blocks, (Slot::Eps, Slot::Redistributed), to);
     }
 
     /// What a global average lost.
@@ -99,8 +171,25 @@ impl<'a> Book<'a> {
         rule: (f32, Dead),
         to: &mut Vec<Launch>,
     ) {
+        if !self.audit {
+            return;
+        }
+        let (params, blocks) = flow::average_params(input, operands, rule);
+        let blocks = blocks.min(PARTIALS);
+        let params = AverageRelevanceParams {
+            sums: self.sums(),
+            ..params
+        };
+        let grid = [number(blocks), 1, 1];
+        to.push(Launch::new(kernel::AVERAGE_SINKS, grid, &params));
+        self.tally(blocks, (Slot::Eps, Slot::Redistributed), to);
     }
 
     /// What lay on zero channels.
-    pub fn subsample(&self, s: &Subsample, shapes: [Shape; 2], r: Address, to: &mut Vec<Launch>) {}
+    pub fn subsample(&self, s: &Subsample, shapes: [Shape; 2], r: Address, to: &mut Vec<Launch>) {
+        let before = u32::from(s.before);
+        let passed = before..before + shapes[0].c;
+        let channels = (shapes[1].c, passed);
+        self.sum_without((r, shapes[1].elements()), channels, Slot::Dead, to);
+    }
 }

@@ -96,17 +96,17 @@ fn layer(
                 book.cells(step, map, (eps, dead), to);
             }
             Rule::ZPlus { eps, dead } => {
-                conv::relevance(l, &c, step, map, (eps, dead), pass, to)?;
+                conv::relevance(l, &c, step, map, (eps, dead), pass, to);
                 book.cells(step, map, (eps, dead), to);
             }
-            Rule::Folded(rule) => conv::folded(l, &c, step, map, rule, to)?,
+            Rule::Folded(rule) => conv::folded(l, &c, step, map, rule, to),
         },
         Op::Linear(linear) => match rule {
             Rule::ZPlus { eps, dead } => {
-                conv::relevance(l, &linear.as_conv(), step, map, (eps, dead), pass, to)?;
+                conv::relevance(l, &linear.as_conv(), step, map, (eps, dead), pass, to);
                 book.cells(step, map, (eps, dead), to);
             }
-            Rule::Folded(rule) => conv::folded(l, &linear.as_conv(), step, map, rule, to)?,
+            Rule::Folded(rule) => conv::folded(l, &linear.as_conv(), step, map, rule, to),
         },
         Op::MaxPool(p) => {
             let rule = (rules.pool, pool_eps(&rules));
@@ -149,8 +149,14 @@ fn derivative(
     to: &mut Vec<Launch>,
 ) -> Result<(), Error> {
     match l.model.node(step.node).op {
-        Op::Conv(c) => conv::gradient(l, &c, step, map, to),
-        Op::Linear(linear) => conv::gradient(l, &linear.as_conv(), step, map, to),
+        Op::Conv(c) => {
+            conv::gradient(l, &c, step, map, to);
+            Ok(())
+        }
+        Op::Linear(linear) => {
+            conv::gradient(l, &linear.as_conv(), step, map, to);
+            Ok(())
+        }
         Op::MaxPool(p) => {
             let rule = (PoolRule::Winner, 0.0);
             let operands = (map.a, map.r);

@@ -22,27 +22,36 @@ use super::{Finish, Share, forward, forward_scratch, narrow};
 pub type Norm<'a> = (Option<&'a [f32]>, Option<&'a [f32]>);
 
 /// What a term takes of the input.
-#[derive(Clone, Copy)]
-enum Of {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Of {
+    /// As it is.
     All,
+    /// What is positive.
     Positive,
+    /// What is negative.
     Negative,
+    /// Ones.
     Ones,
     /// The same in every pixel.
     Constant([f32; 3]),
 }
 
 /// What a term takes of weights and bias.
-#[derive(Clone, Copy)]
-enum Part {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Part {
+    /// As they are.
     All,
+    /// What is positive.
     Positive,
+    /// What is negative.
     Negative,
     /// All, and the positive ones this many times more.
     MorePositive(f32),
     /// All, and the negative ones this many times more.
     MoreNegative(f32),
+    /// One.
     One,
+    /// Their squares.
     Square,
 }
 
@@ -62,31 +71,54 @@ impl Part {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Term {
-    of: Of,
-    part: Part,
-    bias: bool,
-    sign: f32,
+/// A part of the input times a part of the weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Term {
+    /// Of the input.
+    pub of: Of,
+    /// Of the weights, and of the bias.
+    pub part: Part,
+    /// Whether the bias counts.
+    pub bias: bool,
+    /// Factor of weights and bias.
+    pub sign: f32,
+}
+
+impl Term {
+    /// The product of all weights with the bias: in rules that look at a cell's sign it always counts, as in zennit.
+    pub const WHOLE: Self = Self {
+        of: Of::All,
+        part: Part::All,
+        bias: true,
+        sign: 1.0,
+    };
 }
 
 /// Which cells pass a group.
-#[derive(Clone, Copy, PartialEq)]
-enum Cells {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cells {
+    /// All of them.
     Every,
+    /// Those whose product of all weights is positive.
     Positive,
+    /// Those whose product of all weights is negative.
     Negative,
 }
 
 /// Terms of one denominator, their common factor, and the cells that pass: those with such a product of all weights.
-struct Group {
-    terms: [Option<Term>; 3],
-    factor: f32,
-    cells: Cells,
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Group {
+    /// The terms.
+    pub terms: [Option<Term>; 3],
+    /// Factor of the quotient.
+    pub factor: f32,
+    /// The cells.
+    pub cells: Cells,
 }
 
 /// The groups of a rule.
-fn groups(rule: Folded) -> [Option<Group>; 2] {
+#[must_use]
+pub fn groups(rule: Folded) -> [Option<Group>; 2] {
     let term = |of, part, bias, sign| {
         Some(Term {
             of,
@@ -155,7 +187,9 @@ pub fn scratch(c: &Conv, input: Shape, output: Shape, threads: usize) -> usize {
         .saturating_add(work)
 }
 
-fn sizes(c: &Conv, input: Shape, output: Shape) -> [usize; 4] {
+/// Pieces of that scratch: weights, bias, input, and (three times) what is as large as the output.
+#[must_use]
+pub fn sizes(c: &Conv, input: Shape, output: Shape) -> [usize; 4] {
     [
         c.stored(),
         c.panels() * PANEL,
@@ -197,15 +231,8 @@ pub fn relevance(
     };
     for group in groups(rule).into_iter().flatten() {
         if group.cells != Cells::Every {
-            // The bias always counts here, as in zennit.
-            let all = Term {
-                of: Of::All,
-                part: Part::All,
-                bias: true,
-                sign: 1.0,
-            };
             z.fill(0.0);
-            layer.take(all);
+            layer.take(Term::WHOLE);
             layer.product(z, whole);
         }
         z.fill(0.0);
