@@ -117,6 +117,12 @@ impl Emulator {
         }
     }
 
+    /// Whether this is the checked build.
+    #[must_use]
+    pub fn is_checked(&self) -> bool {
+        self.checker.is_some()
+    }
+
     /// Runs a kernel over a grid; the bytes of its struct are its argument. Blocks have as many threads as the kernel says.
     ///
     /// Memory of the host is the device's. As on a device the addresses in the argument are taken at their word: the fast
