@@ -12,13 +12,15 @@
 //      tap and channel replace divisions in the loop.
 //   3. two steps in shared memory, one barrier a step: the next operands are loaded while the current ones are multiplied.
 //   4. tiles of 32 x 64 where 64 pixels would leave multiprocessors idle (the last stages of a ResNet at batch 1).
+//   5. GELU and QuickGELU in a loop over what a thread has just written: 32 times inlined they were most of the kernel, and a
+//      Jetson would have compiled them for a minute.
 // Inputs whose channels aren't a multiple of four (the image) go through the same tile with single loads.
 #include "forward.cuh"
 
 #define CONV(name, Weight, WIDE, ROWS)                                                                                 \
     ELUCID_KERNEL(name, ConvParams, ELUCID_GEMM_BLOCK, ROWS == 8 ? 4 : 5) {                                                            \
         __shared__ GemmMemory<8 * ROWS> memory;                                                                        \
-        convolve<Weight, WIDE, false, ROWS>(p, memory);                                                                       \
+        convolve<Weight, WIDE, ROWS>(p, memory);                                                                       \
     }
 
 CONV(elucid_conv_f32, float, true, 8)

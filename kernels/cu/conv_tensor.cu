@@ -151,26 +151,17 @@ ELUCID_DEVICE bool tensor_product(const ConvParams &p, unsigned int first, unsig
 
 #endif
 
-template <bool SMOOTH> ELUCID_DEVICE void tensor(const ConvParams &p, TensorMemory &memory) {
+ELUCID_KERNEL(elucid_tensor_f16, ConvParams, ELUCID_GEMM_BLOCK, 3) {
+    __shared__ TensorMemory memory;
     float acc[8][4];
     const unsigned int first = blockIdx.x * ELUCID_TILE, end = p.images * p.shape.oh * p.shape.ow;
     const unsigned int channel = blockIdx.y * ELUCID_TILE;
 #ifdef ELUCID_TENSOR
     if (tensor_product(p, first, end, channel, memory, acc)) {
-        finish<SMOOTH, 8>(p, first, end, channel, acc);
+        finish<8>(p, first, end, channel, acc);
         return;
     }
 #endif
     product<elucid_half, true, false, 8>(p.x, p.weight, p.shape, first, end, channel, memory.plain, acc);
-    finish<SMOOTH, 8>(p, first, end, channel, acc);
-}
-
-ELUCID_KERNEL(elucid_tensor_f16, ConvParams, ELUCID_GEMM_BLOCK, 3) {
-    __shared__ TensorMemory memory;
-    tensor<false>(p, memory);
-}
-
-ELUCID_KERNEL(elucid_tensor_smooth_f16, ConvParams, ELUCID_GEMM_BLOCK, 3) {
-    __shared__ TensorMemory memory;
-    tensor<true>(p, memory);
+    finish<8>(p, first, end, channel, acc);
 }

@@ -7,7 +7,6 @@ use crate::params::{
 use crate::{Kernel, Source};
 
 const CONV: &Source = source!("conv.cu");
-const CONV_SMOOTH: &Source = source!("conv_smooth.cu");
 const CONV_TENSOR: &Source = source!("conv_tensor.cu");
 const CONV_Z: &Source = source!("conv_z.cu");
 const CONV_BACK: &Source = source!("conv_back.cu");
@@ -55,26 +54,15 @@ macro_rules! precisions {
     };
 }
 
-/// Forward, with ReLU or nothing; takes [`ConvParams`].
+/// Forward; takes [`ConvParams`].
 pub const FORWARD: Tiles = Tiles {
     whole: precisions!(ConvParams, CONV, GEMM_BLOCK, "conv"),
     half: precisions!(ConvParams, CONV, GEMM_BLOCK, "conv_half"),
     single: precisions!(ConvParams, CONV, GEMM_BLOCK, "conv_single"),
 };
 
-/// Forward, with any activation; takes [`ConvParams`].
-pub const FORWARD_SMOOTH: Tiles = Tiles {
-    whole: precisions!(ConvParams, CONV_SMOOTH, GEMM_BLOCK, "smooth"),
-    half: precisions!(ConvParams, CONV_SMOOTH, GEMM_BLOCK, "smooth_half"),
-    single: precisions!(ConvParams, CONV_SMOOTH, GEMM_BLOCK, "smooth_single"),
-};
-
 /// Forward on tensor cores, f16 weights, four channels at a time; takes [`ConvParams`]. Below sm_80 the same by other means.
 pub const TENSOR: &Kernel = &kernel::<ConvParams>(CONV_TENSOR, "elucid_tensor_f16", GEMM_BLOCK);
-
-/// The same with any activation.
-pub const TENSOR_SMOOTH: &Kernel =
-    &kernel::<ConvParams>(CONV_TENSOR, "elucid_tensor_smooth_f16", GEMM_BLOCK);
 
 /// z+, first half; takes [`QuotientParams`].
 pub const Z: Tiles = Tiles {
@@ -132,14 +120,7 @@ pub const KERNELS: &[&Kernel] = &[
     FORWARD.half.f16,
     FORWARD.single.f32,
     FORWARD.single.f16,
-    FORWARD_SMOOTH.whole.f32,
-    FORWARD_SMOOTH.whole.f16,
-    FORWARD_SMOOTH.half.f32,
-    FORWARD_SMOOTH.half.f16,
-    FORWARD_SMOOTH.single.f32,
-    FORWARD_SMOOTH.single.f16,
     TENSOR,
-    TENSOR_SMOOTH,
     Z.whole.f32,
     Z.whole.f16,
     Z.half.f32,

@@ -119,26 +119,14 @@ fn product(
     tensor_cores: bool,
     to: &mut Launches,
 ) {
-    let act = params.activation;
-    let smooth = act == p::Activation::Gelu as u32 || act == p::Activation::QuickGelu as u32;
     let pixels = params.images as usize * params.shape.oh as usize * params.shape.ow as usize;
     let wide = c.ci.is_multiple_of(4);
     if tensor_cores && weights.half && wide {
-        let kernel = if smooth {
-            kernels::TENSOR_SMOOTH
-        } else {
-            kernels::TENSOR
-        };
         let grid = [number(pixels).div_ceil(TILE), c.co.div_ceil(TILE), 1];
-        to.push(Launch::new(kernel, grid, params));
+        to.push(Launch::new(kernels::TENSOR, grid, params));
         return;
     }
-    let tiles = if smooth {
-        kernels::FORWARD_SMOOTH
-    } else {
-        kernels::FORWARD
-    };
-    let (kernel, grid) = tiled(tiles, weights, (pixels, c.co), 1, wide);
+    let (kernel, grid) = tiled(kernels::FORWARD, weights, (pixels, c.co), 1, wide);
     to.push(Launch::new(kernel, grid, params));
 }
 

@@ -216,20 +216,9 @@ fn forward_passes_are_the_cpus() {
             let vectors = [("scale", &scale), ("shift", &shift), ("skip", &skip)]
                 .map(|(name, v)| case.e.upload(name, v));
             let at = |i: usize| if with { vectors[i].address() } else { 0 };
-            let smooth = matches!(act, Activation::Gelu | Activation::QuickGelu);
-            let tiles = if smooth {
-                kernels::FORWARD_SMOOTH
-            } else {
-                kernels::FORWARD
-            };
-            let mut all = case.kernels(tiles, c.ci);
+            let mut all = case.kernels(kernels::FORWARD, c.ci);
             if c.ci.is_multiple_of(4) {
-                let tensor = if smooth {
-                    kernels::TENSOR_SMOOTH
-                } else {
-                    kernels::TENSOR
-                };
-                all.push((tensor, 64, true));
+                all.push((kernels::TENSOR, 64, true));
             }
             if *c == *linear(c) && case.output.pixels() == 1 && act == Activation::Identity && !with
             {
