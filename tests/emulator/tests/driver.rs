@@ -222,10 +222,8 @@ fn refuses() {
     let mut name: *const c_char = std::ptr::null();
     ok("cuGetErrorName", &[222, &raw mut name as u64]);
     // SAFETY: the driver's names are string literals.
-    assert_eq!(
-        unsafe { CStr::from_ptr(name) },
-        c"CUDA_ERROR_UNSUPPORTED_PTX_VERSION"
-    );
+    let name = unsafe { CStr::from_ptr(name) };
+    assert_eq!(name, c"CUDA_ERROR_UNSUPPORTED_PTX_VERSION");
 }
 
 /// With `MOCK_MEMORY=1000000`, `MOCK_CAPABILITY=5.3`, `MOCK_INTEGRATED=0`, `MOCK_NO_GRAPHS=1`, `MOCK_DRIVER_VERSION=10020`.
