@@ -1,6 +1,6 @@
 //! Reads the kernels' C structs and the C API with bindgen.
 //!
-//! Only the tests need this: nothing that a user builds depends on libclang or a C++ compiler.
+//! Only the tests need this: nothing that a user builds depends on libclang.
 
 use std::env;
 use std::panic;
@@ -14,7 +14,9 @@ fn main() {
     let api = here.join("../core/include/elucid.h");
     println!("cargo::rerun-if-changed={}", api.display());
     find_libclang();
-    bind(&kernels.join("params.h"), "params.rs", |b| b);
+    bind(&kernels.join("params.h"), "params.rs", |b| {
+        b.clang_arg(format!("-I{}", kernels.display()))
+    });
     // The C API twice: with structs as C has them, and with functions over those of `elucid_core::ffi`.
     bind(&api, "elucid.rs", |b| {
         // A macro with an argument is nothing that bindgen reads, but what it makes is.
