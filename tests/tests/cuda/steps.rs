@@ -10,9 +10,15 @@ use elucid_core::plan::{Act, End, Memory, Options, Plan, Region, Step};
 use elucid_core::rule::{CAPTUM_EPS, Composite, Init, Split, Target};
 use elucid_core::{Model, Shape};
 use elucid_emulator::{Emulator, Order};
+use elucid_host::architecture::{self, Wanted};
+use elucid_host::checkpoint::Checkpoint;
 use elucid_host::engine::PlanMemory;
+use elucid_host::import;
+use elucid_host::model_file::ModelBytes;
+use elucid_host::preprocess;
 use elucid_host::synthetic::Random;
 use elucid_tests::emulated::Emulated;
+use elucid_tests::golden::path;
 use elucid_tests::suite::{NETWORKS, network};
 
 /// Largest difference of a step's output, relative to its largest value.
@@ -205,7 +211,7 @@ fn every_step_of_every_network_is_the_cpus() {
 
 #[test]
 fn every_rule_is_the_cpus_for_batches_and_several_targets() {
-    let drawn = network("bottleneck").draw();
+    let drawn = network("bottleneck, four stages").draw();
     let model = drawn.model.parse().unwrap();
     for (which, composite) in composites() {
         let options = Options {
@@ -224,5 +230,56 @@ fn every_rule_is_the_cpus_for_batches_and_several_targets() {
     let mut plan = PlanMemory::new(&model);
     if plan.plan(&model, &options).is_ok() {
         check(&model, &options, (false, Order::Ascending), "duplicated");
+    }
+}
+
+/// A transformer of the golden files.
+fn transformer(name: &str, half: bool) -> ModelBytes {
+    let checkpoint = Checkpoint::open(&path(name).join("weights.safetensors")).unwrap();
+    let wanted = Wanted {
+        heads: Some(3),
+        adapter_heads: (name == "ala").then_some(4),
+        ..Wanted::default()
+    };
+    let net = architecture::infer(&checkpoint, &wanted).unwrap();
+    let options = import::Options {
+        bn_eps: 1e-5,
+        half,
+        preprocess: preprocess::find(None, &net).unwrap(),
+        classes: Vec::new(),
+    };
+    ModelBytes::from_bytes(&import::import(&checkpoint, &net, &options).unwrap(), name)
+}
+
+#[test]
+fn every_step_of_transformers_is_the_cpus() {
+    for name in ["ala", "clip", "vit", "timm"] {
+        for half in [false, true] {
+            let bytes = transformer(name, half);
+            let model = bytes.parse().unwrap();
+            let own = model.input_shape();
+            // Its own size, and one that its positions are resized for.
+            for more in [0, 16] {
+                let shape = Shape::new(own.h + more, own.w + 2 * more, 3);
+                let options = Options {
+                    images: 2,
+                    ..Options::new(shape, None)
+                };
+                check(&model, &options, (half, Order::Shuffled(3)), name);
+            }
+            if name == "ala" {
+                let options = Options {
+                    images: 2,
+                    targets: 3,
+                    ..Options::new(own, Some(Composite::Attention))
+                };
+                check(
+                    &model,
+                    &options,
+                    (half, Order::Ascending),
+                    "the adapter's map",
+                );
+            }
+        }
     }
 }
