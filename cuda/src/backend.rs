@@ -191,12 +191,8 @@ impl<'m> Cuda<'m> {
     ) -> Result<R, CudaError> {
         let planned = current(&self.plans)?;
         let base = present(self.memory.as_ref())?.address();
-        f(&Lowering::new(
-            self.model,
-            &planned.layout,
-            &planned.options,
-            base,
-        ))
+        let lowering = Lowering::new(self.model, &planned.layout, &planned.options, base);
+        f(&lowering.with_tensor_cores(self.device.tensor_cores()))
     }
 
     /// The launches of some steps. No kernel may touch what isn't ours, so steps of another plan are errors.

@@ -22,11 +22,18 @@ pub const CODE: &str = "ELUCID_CUDA_CODE";
 /// The environment variable that turns graphs off.
 pub const GRAPH: &str = "ELUCID_CUDA_GRAPH";
 
+/// The environment variable that has forward passes take tensor cores, or not.
+pub const TENSOR_CORES: &str = "ELUCID_CUDA_TENSOR_CORES";
+
+/// The least compute capability with the tensor cores that kernels are written for.
+const TENSOR: (u32, u32) = (8, 0);
+
 /// A device that is ready for work.
 pub struct Device {
     facts: Facts,
     driver: (u32, u32),
     graphs: bool,
+    tensor_cores: bool,
     modules: Mutex<Modules>,
     context: Arc<CudaContext>,
 }
@@ -39,6 +46,7 @@ impl Device {
     pub fn open(ordinal: usize) -> Result<Arc<Self>, CudaError> {
         let kind = code()?;
         let wanted = graphs()?;
+        let tensor = tensor_cores(kind)?;
         let driver = driver::ready()?;
         let facts = driver::facts(ordinal)?;
         if facts.capability < LEAST {
@@ -64,6 +72,7 @@ impl Device {
         Ok(Arc::new(Self {
             driver,
             graphs: wanted && driver::has_graphs(),
+            tensor_cores: tensor && facts.capability >= TENSOR,
             modules: Mutex::new(modules),
             context,
             facts,
@@ -82,6 +91,12 @@ impl Device {
         self.graphs
     }
 
+    /// Whether forward passes take tensor cores, where weights are stored in halves.
+    #[must_use]
+    pub fn tensor_cores(&self) -> bool {
+        self.tensor_cores
+    }
+
     /// Whether memory is shared with the CPU, so that nothing needs to be copied.
     #[must_use]
     pub fn shares_memory(&self) -> bool {
@@ -98,8 +113,13 @@ impl Device {
             "device memory"
         };
         let graphs = if self.graphs { "graphs" } else { "no graphs" };
+        let tensor = if self.tensor_cores {
+            "tensor cores"
+        } else {
+            "no tensor cores"
+        };
         format!(
-            "{}, driver of CUDA {major}.{minor}, {}, {memory}, {graphs}",
+            "{}, driver of CUDA {major}.{minor}, {}, {memory}, {graphs}, {tensor}",
             self.facts,
             self.modules().describe()
         )
@@ -171,6 +191,16 @@ pub fn code() -> Result<Kind, CudaError> {
 pub fn graphs() -> Result<bool, CudaError> {
     let known = [("", true), ("1", true), ("0", false)];
     setting(GRAPH, &known, "0 or 1")
+}
+
+/// What `ELUCID_CUDA_TENSOR_CORES` says; by default they are for machine code alone: what takes PTX is an emulated driver or a
+/// debugger, and may not know them.
+///
+/// # Errors
+/// [`CudaError::Setting`].
+pub fn tensor_cores(code: Kind) -> Result<bool, CudaError> {
+    let known = [("", code == Kind::Cubin), ("1", true), ("0", false)];
+    setting(TENSOR_CORES, &known, "0 or 1")
 }
 
 fn setting<T: Copy>(
