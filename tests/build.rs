@@ -1,6 +1,6 @@
-//! Reads the kernels' C structs and the C API with bindgen and compiles the kernels themselves as host C++.
+//! Reads the kernels' C structs and the C API with bindgen.
 //!
-//! Only the tests need this: nothing that a user builds depends on libclang or a C++ compiler.
+//! Only the tests need this: nothing that a user builds depends on libclang.
 
 use std::env;
 use std::panic;
@@ -11,11 +11,12 @@ fn main() {
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let kernels = here.join("../kernels/cu");
     println!("cargo::rerun-if-changed={}", kernels.display());
-    println!("cargo::rerun-if-changed=src/emulator");
     let api = here.join("../core/include/elucid.h");
     println!("cargo::rerun-if-changed={}", api.display());
     find_libclang();
-    bind(&kernels.join("params.h"), "params.rs", |b| b);
+    bind(&kernels.join("params.h"), "params.rs", |b| {
+        b.clang_arg(format!("-I{}", kernels.display()))
+    });
     // The C API twice: with structs as C has them, and with functions over those of `elucid_core::ffi`.
     bind(&api, "elucid.rs", |b| {
         // A macro with an argument is nothing that bindgen reads, but what it makes is.
@@ -29,7 +30,6 @@ fn main() {
             .blocklist_type("elucid.*")
             .merge_extern_blocks(true)
     });
-    emulate(&kernels);
 }
 
 fn find_libclang() {
@@ -60,19 +60,4 @@ fn bind(header: &Path, name: &str, more: impl FnOnce(bindgen::Builder) -> bindge
     bindings
         .write_to_file(&to)
         .unwrap_or_else(|e| panic!("{}: {e}", to.display()));
-}
-
-/// The kernels with an emulator around them, as a static library.
-fn emulate(kernels: &Path) {
-    cc::Build::new()
-        .cpp(true)
-        .cpp_link_stdlib(None)
-        .std("c++17")
-        .warnings_into_errors(true)
-        .opt_level(2)
-        // Fused multiply-adds would round otherwise than the kernels say.
-        .flag("-ffp-contract=off")
-        .include(kernels)
-        .file("src/emulator/emulator.cpp")
-        .compile("elucid_emulator");
 }

@@ -70,6 +70,7 @@ fn build() -> io::Result<()> {
         .max()
         .unwrap_or(SystemTime::UNIX_EPOCH);
     let out = PathBuf::from(variable("OUT_DIR"));
+    let tool = tool();
     let mut jobs = Vec::new();
     let mut libraries = Vec::new();
     for flavour in &FLAVOURS {
@@ -84,12 +85,15 @@ fn build() -> io::Result<()> {
             let object = folder
                 .join(source.file_name().expect("a file"))
                 .with_added_extension("o");
-            let mut command = compiler();
+            let mut command = compiler(&tool);
             command.args(flavour.common);
             if kernel {
                 command
                     .args(["-std=c++14", "-x", "c++", "-Wno-unknown-pragmas"])
                     .args(flavour.kernels);
+                if flavour.name == "checked" {
+                    command.args(every_read(&tool));
+                }
                 command
                     .args(instructions())
                     .arg("-include")
@@ -111,7 +115,7 @@ fn build() -> io::Result<()> {
     }
     run_all(jobs)?;
     for (library, objects) in libraries {
-        let mut command = compiler();
+        let mut command = compiler(&tool);
         command.args([
             "-shared",
             "-Wl,-soname,libcuda.so.1",
@@ -145,17 +149,21 @@ fn variable(name: &str) -> String {
     env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"))
 }
 
-/// The C++ compiler with what everything is compiled with.
-fn compiler() -> Command {
-    let mut build = cc::Build::new();
+/// The C++ compiler.
+fn tool() -> cc::Tool {
     // Chosen per file; what cargo says of this crate's Rust code would only get in the way.
-    build
+    cc::Build::new()
         .cpp(true)
         .opt_level(0)
         .debug(false)
         .warnings(false)
-        .pic(true);
-    let mut command = build.get_compiler().to_command();
+        .pic(true)
+        .get_compiler()
+}
+
+/// The C++ compiler with what everything is compiled with.
+fn compiler(tool: &cc::Tool) -> Command {
+    let mut command = tool.to_command();
     command.args([
         "-fPIC",
         "-fvisibility=hidden",
@@ -165,6 +173,15 @@ fn compiler() -> Command {
         "-fno-omit-frame-pointer",
     ]);
     command
+}
+
+/// What tells clang to report a read even where the same place is then written: gcc does it anyway.
+fn every_read(tool: &cc::Tool) -> &'static [&'static str] {
+    if tool.is_like_clang() {
+        &["-mllvm", "-tsan-instrument-read-before-write"]
+    } else {
+        &[]
+    }
 }
 
 /// Fused multiply-adds and conversions of halves as instructions, where this machine, which will run them, has them.

@@ -7,12 +7,10 @@
 //! - [`importer`]: the importer as the program calls it;
 //! - [`schedule`]: what must hold of every plan; [`robustness`]: whether anything panics;
 //! - [`golden`]: what the official implementation computed, from files;
-//! - [`forge`]: model files made by hand, for the parser and the planner;
-//! - [`emulator`]: the CUDA kernels, run on the CPU.
+//! - [`forge`]: model files made by hand, for the parser and the planner.
 //!
 //! The tests themselves lie in `tests/`, one file a subject; each says at its top what it proves.
 
-pub mod emulator;
 pub mod forge;
 pub mod golden;
 pub mod importer;

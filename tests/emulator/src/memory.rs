@@ -103,7 +103,7 @@ impl<'e> Memory<'e> {
         // SAFETY: as long as asserted above; nothing else refers to the allocation.
         unsafe {
             self.start()
-                .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len())
+                .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
         }
         self.emulator.initialise(self.address(), bytes.len());
     }

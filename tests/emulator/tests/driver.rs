@@ -222,10 +222,8 @@ fn refuses() {
     let mut name: *const c_char = std::ptr::null();
     ok("cuGetErrorName", &[222, &raw mut name as u64]);
     // SAFETY: the driver's names are string literals.
-    assert_eq!(
-        unsafe { CStr::from_ptr(name) },
-        c"CUDA_ERROR_UNSUPPORTED_PTX_VERSION"
-    );
+    let name = unsafe { CStr::from_ptr(name) };
+    assert_eq!(name, c"CUDA_ERROR_UNSUPPORTED_PTX_VERSION");
 }
 
 /// With `MOCK_MEMORY=1000000`, `MOCK_CAPABILITY=5.3`, `MOCK_INTEGRATED=0`, `MOCK_NO_GRAPHS=1`, `MOCK_DRIVER_VERSION=10020`.
@@ -341,7 +339,7 @@ fn a_case_in_a_process_of_its_own() {
 }
 
 #[test]
-fn kernels_run_and_graphs_replay_them() {
+fn driver_runs_kernels_and_graphs_replay_them() {
     for variables in [
         &[][..],
         &[("EMULATOR_ORDER", "descending")],
@@ -358,12 +356,12 @@ fn kernels_run_and_graphs_replay_them() {
 }
 
 #[test]
-fn what_a_driver_refuses_is_refused() {
+fn driver_refuses_what_a_real_one_does() {
     run("refuses", &[]);
 }
 
 #[test]
-fn the_environment_says_which_device_it_is() {
+fn driver_is_the_device_that_the_environment_says() {
     let variables = [
         ("MOCK_MEMORY", "1000000"),
         ("MOCK_CAPABILITY", "5.3"),
@@ -375,7 +373,7 @@ fn the_environment_says_which_device_it_is() {
 }
 
 #[test]
-fn functions_fail_when_told_to() {
+fn driver_fails_when_told_to() {
     run(
         "fails",
         &[("MOCK_FAIL", "cuMemAlloc_v2:2:1,cuStreamCreate:999")],
@@ -383,7 +381,7 @@ fn functions_fail_when_told_to() {
 }
 
 #[test]
-fn the_checked_driver_refuses_what_the_checker_finds() {
+fn driver_refuses_what_the_checker_finds() {
     let log = run("checks", &[("ELUCID_DRIVER_CHECKED", "1")]);
     assert!(
         log.contains("fault fixture_transpose: out of bounds"),

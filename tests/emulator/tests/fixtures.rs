@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use bytemuck::{Pod, Zeroable};
-use elucid_emulator::{Emulator, Fault, Kind, Order, Place, Site};
+use elucid_emulator::{Emulator, Fault, Kind, Order, Place, Site, numbers};
 use half::f16;
 
 /// `fixtures/fixture.h`.
@@ -24,7 +24,8 @@ const ORDERS: [Order; 4] = [
     Order::Shuffled(2),
 ];
 
-fn numbers(len: usize) -> Vec<f32> {
+/// Small whole numbers, whose sums are exact.
+fn small(len: usize) -> Vec<f32> {
     (0..len).map(|i| (i * 37 % 101) as f32).collect()
 }
 
@@ -37,7 +38,7 @@ fn run(
     (rows, columns): (u32, u32),
     order: Order,
 ) -> Result<Vec<f32>, Fault> {
-    let from = e.upload("from", &numbers(from));
+    let from = e.upload("from", &small(from));
     let to = e.allocate("to", 4 * to);
     let p = Params {
         from: from.address(),
@@ -65,7 +66,7 @@ fn marked(file: &str, comment: &str) -> u32 {
 fn a_transpose_and_a_reduction_are_right_in_every_order() {
     for e in [Emulator::fast(), Emulator::checked()] {
         for (rows, columns) in [(1, 1), (33, 70), (64, 96)] {
-            let x = numbers(rows * columns);
+            let x = small(rows * columns);
             for order in ORDERS {
                 let from = e.upload("from", &x);
                 let to = e.allocate("to", 4 * rows * columns);
@@ -110,9 +111,9 @@ fn what_is_right_is_not_reported() {
             let good = run(e, "fixture_votes", 1, (0, 64), (0, 0), order).expect("no fault");
             assert_eq!(good, [511.0; 64]);
             let y = run(e, "fixture_syncwarp", 1, (64, 64), (0, 0), order).expect("no fault");
-            assert!((0..64).all(|i| y[i] == numbers(64)[i ^ 3]));
+            assert!((0..64).all(|i| y[i] == small(64)[i ^ 3]));
             let y = run(e, "fixture_table", 1, (128, 128), (0, 0), order).expect("no fault");
-            assert!((0..128).all(|i| y[i] == numbers(128)[i] * (i % 4 + 1) as f32));
+            assert!((0..128).all(|i| y[i] == small(128)[i] * (i % 4 + 1) as f32));
             let counter = e.upload("to", &[0u32; 32 * 3 + 1]);
             let p = Params {
                 from: 0,
@@ -152,6 +153,7 @@ fn finds_waits(e: &Emulator, order: Order) {
         ("divergent", &[Kind::Divergence][..]),
         ("returned", &[Kind::Exited]),
         ("half_a_shuffle", &[Kind::Deadlock]),
+        ("returned_lanes", &[Kind::Exited]),
         ("inactive_lane", &[Kind::Warp]),
         ("not_in_mask", &[Kind::Warp]),
     ] {
@@ -321,5 +323,77 @@ fn launches_that_cannot_be_are_refused() {
             .launch(entry, grid, argument, Order::Ascending)
             .expect_err("no launch");
         assert!(fault.has(Kind::Launch), "{fault}");
+    }
+}
+
+#[test]
+fn halves_are_floats_and_floats_are_halves() {
+    let mut x = numbers(3, 2000);
+    // Ties, subnormals, the greatest, what is too great.
+    x.extend((0..2000).map(|i| f16::from_bits(i * 16).to_f32() * (1.0 + 1.0 / 4096.0)));
+    x.extend((0..2000).map(|i| f16::from_bits(i).to_f32() * (1.0 + 1.0 / 2048.0)));
+    x.extend([
+        65504.0,
+        65519.99,
+        65520.0,
+        1e9,
+        f32::INFINITY,
+        -65520.0,
+        6e-8,
+        2.9e-8,
+        3e-8,
+        1e-40,
+    ]);
+    x.retain(|v| !v.is_nan());
+    let y = {
+        let e = Emulator::fast();
+        let (from, to) = (
+            e.upload("from", &x),
+            e.allocate("to", 4 * (65536 + x.len())),
+        );
+        let p = Params {
+            from: from.address(),
+            to: to.address(),
+            rows: 0,
+            columns: x.len() as u32,
+        };
+        e.launch(
+            "fixture_halves",
+            [256, 1, 1],
+            bytemuck::bytes_of(&p),
+            Order::Ascending,
+        )
+        .expect("no fault");
+        to.download::<f32>()
+    };
+    for bits in 0..=u16::MAX {
+        let (got, want) = (y[usize::from(bits)], f16::from_bits(bits).to_f32());
+        assert!(
+            got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()),
+            "{bits:#x}"
+        );
+    }
+    for (v, half) in x.iter().zip(&y[65536..]) {
+        assert_eq!(f32::from(f16::from_f32(*v).to_bits()), *half, "{v:e}");
+    }
+}
+
+#[test]
+fn several_threads_launch_at_once() {
+    for e in [Emulator::fast(), Emulator::checked()] {
+        std::thread::scope(|scope| {
+            for seed in 0..4 {
+                scope.spawn(move || {
+                    for round in 0..20 {
+                        let order = Order::Shuffled(seed * 100 + round);
+                        let y = run(e, "fixture_syncwarp", 1, (64, 64), (0, 0), order);
+                        let y = y.expect("no fault");
+                        assert!((0..64).all(|i| y[i] == small(64)[i ^ 3]));
+                        run(e, "fixture_divergent", 1, (64, 64), (0, 0), order)
+                            .expect_err("a fault");
+                    }
+                });
+            }
+        });
     }
 }

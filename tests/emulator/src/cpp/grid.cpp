@@ -46,7 +46,9 @@ void resume(Fiber &fiber) {
     current = &fiber;
     emulator_switch(&worker->stack_pointer, fiber.stack_pointer);
     current = nullptr;
-    if (fiber.state == Fiber::State::Done) --worker->live;
+    if (fiber.state != Fiber::State::Done) return;
+    --worker->live;
+    worker->warps[fiber.warp].returned |= 1u << fiber.lane;
 }
 
 // Notes a finding about a thread that waits.
@@ -93,10 +95,13 @@ void report_deadlock() {
         if (fiber.state == Fiber::State::AtBarrier && at_barrier == nullptr) at_barrier = &fiber;
         if (fiber.state == Fiber::State::InWarp && in_warp == nullptr) in_warp = &fiber;
     }
-    // Not every live thread is at the barrier, else it would have been released: somebody is in a warp operation.
-    if (in_warp == nullptr) in_warp = at_barrier;
-    Finding finding = finding_here(Kind::Deadlock, in_warp->file, in_warp->line);
-    if (at_barrier != nullptr && at_barrier != in_warp) {
+    // Not every live thread is at the barrier, else it would have been released.
+    if (in_warp == nullptr) return;
+    const std::uint32_t gone = worker->warps[in_warp->warp].returned & in_warp->mask;
+    Finding finding = finding_here(gone != 0 ? Kind::Exited : Kind::Deadlock, in_warp->file, in_warp->line);
+    if (gone != 0) {
+        say(finding, "waits for lanes %#x of its warp, which have returned", gone);
+    } else if (at_barrier != nullptr) {
         say(finding, "waits for lanes %#x of its warp, and thread %u at the barrier of line %u", in_warp->mask,
             at_barrier->number, at_barrier->line);
     } else {
@@ -131,6 +136,7 @@ class Turns {
 void run_block(Turns &turns) {
     Worker &w = *worker;
     for (Fiber &fiber : w.fibers) fiber.state = Fiber::State::Fresh;
+    w.warps.assign(w.fibers.size() / 32, WarpState{0, 0});
     w.live = static_cast<unsigned int>(w.fibers.size());
     w.waiting = w.votes = w.voters = 0;
     turns.shuffle();

@@ -39,10 +39,16 @@ struct Fiber {
     void *destination;
 };
 
+// Lanes of a warp, a bit for each.
+struct WarpState {
+    std::uint32_t arrived, returned; // at a warp operation; from the kernel
+};
+
 // What an OS thread executes grids with.
 struct Worker {
     Stacks stacks;
     std::vector<Fiber> fibers;
+    std::vector<WarpState> warps;
     void *stack_pointer = nullptr; // of the scheduler
     const Kernel *kernel = nullptr;
     const void *argument = nullptr;

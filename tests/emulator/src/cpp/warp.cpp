@@ -81,35 +81,42 @@ void distribute_matrices(Lanes lanes) {
     }
 }
 
+// Whether all lanes of `mask` are at this very operation; fills `lanes` with them.
+bool complete(const Fiber &me, Fiber *first, Fiber *(&lanes)[32]) {
+    for (unsigned int i = 0; i < 32; ++i) {
+        lanes[i] = me.mask >> i & 1 ? first + i : nullptr;
+        if (lanes[i] == nullptr) continue;
+        const Fiber &other = *lanes[i];
+        if (other.mask != me.mask) return false;
+        const bool same_file = other.file == me.file || std::strcmp(other.file, me.file) == 0;
+        if (other.operation != me.operation || other.line != me.line || !same_file) {
+            refuse(Kind::Warp, "lane %u is at another warp operation, of line %u", i, other.line);
+        }
+    }
+    return true;
+}
+
 // Waits for the lanes of `mask`, all at the same operation.
-void meet(Fiber::Operation operation, unsigned int mask, const char *file, unsigned int line) {
-    Fiber &me = *current;
+void meet(Fiber &me, Fiber::Operation operation, unsigned int mask, const char *file, unsigned int line) {
+    Worker &w = *worker;
+    WarpState &warp = w.warps[me.warp];
     me.operation = operation;
     me.mask = mask;
     me.file = file;
     me.line = line;
     if ((mask >> me.lane & 1) == 0) refuse(Kind::Warp, "lane %u is not in its own mask %#x", me.lane, mask);
-    Fiber *first = &worker->fibers[me.warp * 32];
-    Fiber *lanes[32];
-    bool complete = true;
-    me.state = Fiber::State::InWarp;
-    for (unsigned int i = 0; i < 32; ++i) {
-        lanes[i] = mask >> i & 1 ? first + i : nullptr;
-        if (lanes[i] == nullptr) continue;
-        const Fiber &other = *lanes[i];
-        if (other.state == Fiber::State::Done) {
-            refuse(Kind::Exited, "lane %u waits for lane %u of its warp, which has returned", me.lane, i);
-        }
-        if (other.state != Fiber::State::InWarp || other.mask != mask) {
-            complete = false;
-        } else if (other.operation != operation || other.line != line || std::strcmp(other.file, file) != 0) {
-            refuse(Kind::Warp, "lane %u is at another warp operation, of line %u", i, other.line);
-        }
+    if ((warp.returned & mask) != 0) {
+        refuse(Kind::Exited, "lane %u waits for lane %u of its warp, which has returned", me.lane,
+               static_cast<unsigned int>(__builtin_ctz(warp.returned & mask)));
     }
-    if (!complete) {
-        emulator_switch(&me.stack_pointer, worker->stack_pointer);
+    me.state = Fiber::State::InWarp;
+    warp.arrived |= 1u << me.lane;
+    Fiber *lanes[32];
+    if ((warp.arrived & mask) != mask || !complete(me, &w.fibers[me.warp * 32], lanes)) {
+        emulator_switch(&me.stack_pointer, w.stack_pointer);
         return;
     }
+    warp.arrived &= ~mask;
     switch (operation) {
     case Fiber::Operation::Synchronise:
 #ifdef EMULATOR_CHECKED
@@ -129,28 +136,31 @@ void meet(Fiber::Operation operation, unsigned int mask, const char *file, unsig
 } // namespace
 
 void sync_warp(unsigned int mask, const char *file, unsigned int line) {
-    meet(Fiber::Operation::Synchronise, mask, file, line);
+    meet(*current, Fiber::Operation::Synchronise, mask, file, line);
 }
 
 unsigned int ballot(unsigned int mask, int predicate, const char *file, unsigned int line) {
-    current->value = predicate != 0;
-    meet(Fiber::Operation::Ballot, mask, file, line);
-    return static_cast<unsigned int>(current->result);
+    Fiber &me = *current;
+    me.value = predicate != 0;
+    meet(me, Fiber::Operation::Ballot, mask, file, line);
+    return static_cast<unsigned int>(me.result);
 }
 
 unsigned long long exchange(unsigned int mask, unsigned long long value, unsigned int source, const char *file,
                             unsigned int line) {
-    current->value = value;
-    current->source = source;
-    meet(Fiber::Operation::Exchange, mask, file, line);
-    return current->result;
+    Fiber &me = *current;
+    me.value = value;
+    me.source = source;
+    meet(me, Fiber::Operation::Exchange, mask, file, line);
+    return me.result;
 }
 
 void multiply(float *d, const unsigned int *a, const unsigned int *b, const char *file, unsigned int line) {
-    current->operands[0] = a;
-    current->operands[1] = b;
-    current->destination = d;
-    meet(Fiber::Operation::Multiply, 0xffffffffu, file, line);
+    Fiber &me = *current;
+    me.operands[0] = a;
+    me.operands[1] = b;
+    me.destination = d;
+    meet(me, Fiber::Operation::Multiply, 0xffffffffu, file, line);
 }
 
 void load_matrices(unsigned int *to, const void *row, const char *file, unsigned int line) {
@@ -158,9 +168,10 @@ void load_matrices(unsigned int *to, const void *row, const char *file, unsigned
 #ifdef EMULATOR_CHECKED
     check::access(row, 16, check::Access::Read, __builtin_return_address(0));
 #endif
-    current->operands[0] = row;
-    current->destination = to;
-    meet(Fiber::Operation::LoadMatrices, 0xffffffffu, file, line);
+    Fiber &me = *current;
+    me.operands[0] = row;
+    me.destination = to;
+    meet(me, Fiber::Operation::LoadMatrices, 0xffffffffu, file, line);
 }
 
 // A kernel may not call what this file is compiled from, so atomics are here too.
