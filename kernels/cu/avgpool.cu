@@ -3,7 +3,7 @@
 // y = mean of a channel; R_in = a / n * R / (mean + eps), or where that denominator vanishes even shares or nothing; the
 // derivative is R / n everywhere. The CPU reference is core/src/op/pool.rs, which adds pixels in double precision, one
 // after the other; here eight threads share a channel's pixels, each with a sum in two floats (Knuth's), and their sums
-// are added in double precision: the same to about 2^-48, then rounded once. All other operations are equal bit for bit.
+// are added in the same way: the same to about 2^-45, then rounded once. All other operations are equal bit for bit.
 //
 // Versions
 //   1. a block has 32 channels of one image, a warp every eighth pixel: a load is 128 consecutive bytes whatever the
@@ -14,6 +14,17 @@
 #define AVERAGE_CHANNELS 32
 #define AVERAGE_SEGMENTS (ELUCID_BLOCK / AVERAGE_CHANNELS)
 
+// A sum of floats and what its roundings lost.
+struct Exact {
+    float high, low;
+};
+
+ELUCID_DEVICE void include(Exact &sum, float v) {
+    const float high = add_rn(sum.high, v), part = sub_rn(high, sum.high);
+    sum.low = add_rn(sum.low, add_rn(sub_rn(sum.high, sub_rn(high, part)), sub_rn(v, part)));
+    sum.high = high;
+}
+
 // What each segment of the pixels sums up to, in each channel.
 struct Segments {
     float high[AVERAGE_SEGMENTS][AVERAGE_CHANNELS];
@@ -21,23 +32,25 @@ struct Segments {
 };
 
 // The sum of channel c of [pixels, channels], in every thread of that channel; `boxes` are shared.
-ELUCID_DEVICE double channel_sum(const float *x, unsigned int pixels, unsigned int channels, unsigned int c,
-                                 Segments &boxes) {
+ELUCID_DEVICE Exact channel_sum(const float *x, unsigned int pixels, unsigned int channels, unsigned int c,
+                                Segments &boxes) {
     const unsigned int lane = threadIdx.x % AVERAGE_CHANNELS, segment = threadIdx.x / AVERAGE_CHANNELS;
-    float high = 0.0f, low = 0.0f;
+    Exact own;
+    own.high = own.low = 0.0f;
     if (c < channels) {
         for (unsigned int pixel = segment; pixel < pixels; pixel += AVERAGE_SEGMENTS) {
-            const float v = x[pixel * channels + c];
-            const float sum = add_rn(high, v), part = sub_rn(sum, high);
-            low = add_rn(low, add_rn(sub_rn(high, sub_rn(sum, part)), sub_rn(v, part)));
-            high = sum;
+            include(own, x[pixel * channels + c]);
         }
     }
-    boxes.high[segment][lane] = high;
-    boxes.low[segment][lane] = low;
+    boxes.high[segment][lane] = own.high;
+    boxes.low[segment][lane] = own.low;
     __syncthreads();
-    double total = 0.0;
-    for (int s = 0; s < AVERAGE_SEGMENTS; ++s) total += (double)boxes.high[s][lane] + (double)boxes.low[s][lane];
+    Exact total;
+    total.high = total.low = 0.0f;
+    for (int s = 0; s < AVERAGE_SEGMENTS; ++s) {
+        include(total, boxes.high[s][lane]);
+        total.low = add_rn(total.low, boxes.low[s][lane]);
+    }
     __syncthreads();
     return total;
 }
@@ -48,19 +61,19 @@ ELUCID_KERNEL(elucid_average, AverageParams, ELUCID_BLOCK, 4) {
     const unsigned int image = blockIdx.x / tiles;
     const unsigned int c = blockIdx.x % tiles * AVERAGE_CHANNELS + threadIdx.x % AVERAGE_CHANNELS;
     const float *x = p.x + (unsigned long long)image * p.pixels * p.channels;
-    const double total = channel_sum(x, p.pixels, p.channels, c, boxes);
+    const Exact total = channel_sum(x, p.pixels, p.channels, c, boxes);
     if (threadIdx.x < AVERAGE_CHANNELS && c < p.channels) {
-        p.y[image * p.channels + c] = (float)(total / (double)p.pixels);
+        p.y[image * p.channels + c] = (float)(((double)total.high + (double)total.low) / (double)p.pixels);
     }
 }
 
 ELUCID_KERNEL(elucid_average_relevance, AverageRelevanceParams, ELUCID_BLOCK, 4) {
     __shared__ Segments boxes;
     const unsigned int c = blockIdx.x * AVERAGE_CHANNELS + threadIdx.x % AVERAGE_CHANNELS;
-    const double total = channel_sum(p.a, p.pixels, p.channels, c, boxes);
+    const Exact total = channel_sum(p.a, p.pixels, p.channels, c, boxes);
     if (c < p.channels) {
         // What a pixel gets for its activation, and what it gets in any case.
-        const float r = p.r[c], count = (float)p.pixels, z = add_rn(div_rn((float)total, count), p.eps);
+        const float r = p.r[c], count = (float)p.pixels, z = add_rn(div_rn(add_rn(total.high, total.low), count), p.eps);
         const bool alive = z > ELUCID_LEAST_Z;
         const float factor = alive ? div_rn(div_rn(r, z), count) : 0.0f;
         const float even = !alive && p.redistribute ? div_rn(r, count) : 0.0f;
@@ -80,12 +93,12 @@ ELUCID_KERNEL(elucid_average_sinks, AverageRelevanceParams, ELUCID_BLOCK, 4) {
     double eps = 0.0, dead = 0.0, redistributed = 0.0;
     for (unsigned int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
         const unsigned int c = tile * AVERAGE_CHANNELS + threadIdx.x % AVERAGE_CHANNELS;
-        const double total = channel_sum(p.a, p.pixels, p.channels, c, boxes);
+        const Exact total = channel_sum(p.a, p.pixels, p.channels, c, boxes);
         if (threadIdx.x < AVERAGE_CHANNELS && c < p.channels) {
-            const float r = p.r[c], z = add_rn(div_rn((float)total, (float)p.pixels), p.eps);
+            const float r = p.r[c], z = add_rn(div_rn(add_rn(total.high, total.low), (float)p.pixels), p.eps);
             if (z > ELUCID_LEAST_Z) {
                 const double lost = (double)div_rn(r, z) * (double)p.eps;
-                if (total == 0.0) {
+                if (total.high == 0.0f && total.low == 0.0f) {
                     dead += lost;
                 } else {
                     eps += lost;

@@ -3,7 +3,8 @@
 // An activation isn't rounded to a half: it is the sum of two, x = hi + lo / 2048 with hi = half(x) and
 // lo = half(2048 (x - hi)), together 22 bits. Two products for one, each with f32 accumulators of its own, give what f32
 // arithmetic gives but for the last bits; stored weights are halves anyway. Half precision's range is no limit either: a
-// block that met an activation beyond 65504 does its tile once more as conv.cu does.
+// block that met an activation beyond 65504, or nothing but such that are below 2^-10, does its tile once more as conv.cu
+// does.
 //
 // The CPU reference is core/src/op/conv.
 //
@@ -47,14 +48,13 @@ ELUCID_DEVICE void store_pair(elucid_half *to, unsigned int first, unsigned int 
 // An activation's first half as a float, and 2048 times what is missing.
 ELUCID_DEVICE float rest(float x, elucid_half high) { return mul_rn(sub_rn(x, widen(high)), 2048.0f); }
 
-// Splits four activations of a pixel; whether one is beyond a half's range.
-ELUCID_DEVICE bool put_split(elucid_half *high, elucid_half *low, float4 v) {
+// Splits four activations of a pixel; the largest size of one.
+ELUCID_DEVICE float put_split(elucid_half *high, elucid_half *low, float4 v) {
     const unsigned int h0 = halves(v.x, v.y), h1 = halves(v.z, v.w);
     store_pair(high, h0, h1);
     store_pair(low, halves(rest(v.x, (elucid_half)(h0 & 0xffffu)), rest(v.y, (elucid_half)(h0 >> 16))),
                halves(rest(v.z, (elucid_half)(h1 & 0xffffu)), rest(v.w, (elucid_half)(h1 >> 16))));
-    const float most = fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)));
-    return most > 65504.0f;
+    return fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)));
 }
 
 // acc, laid out as finish() wants it. Whether the range sufficed; if not, acc is of no use.
@@ -83,10 +83,11 @@ ELUCID_DEVICE bool tensor_product(const ConvParams &p, unsigned int first, unsig
     pixels[1] = gather.load(s, 1);
     weights.load(weight, channel, panels, products, 0);
     int at = 0;
-    bool beyond = false;
+    float most = 0.0f;
     for (unsigned int step = 0; step < products; step += GEMM_STEP) {
-        beyond |= put_split(&memory.steps.high[at][m][quad], &memory.steps.low[at][m][quad], pixels[0]);
-        beyond |= put_split(&memory.steps.high[at][m + 32u][quad], &memory.steps.low[at][m + 32u][quad], pixels[1]);
+        most = fmaxf(most, put_split(&memory.steps.high[at][m][quad], &memory.steps.low[at][m][quad], pixels[0]));
+        most = fmaxf(
+            most, put_split(&memory.steps.high[at][m + 32u][quad], &memory.steps.low[at][m + 32u][quad], pixels[1]));
         weights.keep(memory.steps.channels[at]);
         __syncthreads();
         if (step + GEMM_STEP < products) {
@@ -120,7 +121,9 @@ ELUCID_DEVICE bool tensor_product(const ConvParams &p, unsigned int first, unsig
         at ^= 1;
     }
     // All warps are through with the operands: the finished tile takes their place.
-    if (__syncthreads_or(beyond ? 1 : 0)) return false;
+    if (__syncthreads_or(most > 65504.0f ? 1 : 0)) return false;
+    const int normal = __syncthreads_or(most >= 1.0f / 1024.0f ? 1 : 0);
+    if (!normal && __syncthreads_or(most > 0.0f ? 1 : 0)) return false;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
 #pragma unroll

@@ -8,6 +8,7 @@ use crate::{Kernel, Source};
 
 const CONV: &Source = source!("conv.cu");
 const CONV_SMOOTH: &Source = source!("conv_smooth.cu");
+const CONV_TENSOR: &Source = source!("conv_tensor.cu");
 const CONV_Z: &Source = source!("conv_z.cu");
 const CONV_BACK: &Source = source!("conv_back.cu");
 const LINEAR: &Source = source!("linear.cu");
@@ -67,6 +68,13 @@ pub const FORWARD_SMOOTH: Tiles = Tiles {
     half: precisions!(ConvParams, CONV_SMOOTH, GEMM_BLOCK, "smooth_half"),
     single: precisions!(ConvParams, CONV_SMOOTH, GEMM_BLOCK, "smooth_single"),
 };
+
+/// Forward on tensor cores, f16 weights, four channels at a time; takes [`ConvParams`]. Below sm_80 the same by other means.
+pub const TENSOR: &Kernel = &kernel::<ConvParams>(CONV_TENSOR, "elucid_tensor_f16", GEMM_BLOCK);
+
+/// The same with any activation.
+pub const TENSOR_SMOOTH: &Kernel =
+    &kernel::<ConvParams>(CONV_TENSOR, "elucid_tensor_smooth_f16", GEMM_BLOCK);
 
 /// z+, first half; takes [`QuotientParams`].
 pub const Z: Tiles = Tiles {
@@ -130,6 +138,8 @@ pub const KERNELS: &[&Kernel] = &[
     FORWARD_SMOOTH.half.f16,
     FORWARD_SMOOTH.single.f32,
     FORWARD_SMOOTH.single.f16,
+    TENSOR,
+    TENSOR_SMOOTH,
     Z.whole.f32,
     Z.whole.f16,
     Z.half.f32,

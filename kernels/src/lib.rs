@@ -48,6 +48,7 @@ pub const HEADERS: &[&Source] = &[
     source!("gemm.cuh"),
     source!("product.cuh"),
     source!("forward.cuh"),
+    source!("tensor.cuh"),
     source!("quotient.cuh"),
     source!("attention.cuh"),
     source!("few.cuh"),

@@ -112,15 +112,33 @@ fn activation(act: Activation) -> p::Activation {
 }
 
 /// A product over all images.
-fn product(c: &Conv, params: &p::ConvParams, weights: Stored, to: &mut Launches) {
-    let tiles = match params.activation {
-        act if act == p::Activation::Gelu as u32 || act == p::Activation::QuickGelu as u32 => {
-            kernels::FORWARD_SMOOTH
-        }
-        _ => kernels::FORWARD,
-    };
+fn product(
+    c: &Conv,
+    params: &p::ConvParams,
+    weights: Stored,
+    tensor_cores: bool,
+    to: &mut Launches,
+) {
+    let act = params.activation;
+    let smooth = act == p::Activation::Gelu as u32 || act == p::Activation::QuickGelu as u32;
     let pixels = params.images as usize * params.shape.oh as usize * params.shape.ow as usize;
-    let (kernel, grid) = tiled(tiles, weights, (pixels, c.co), 1, c.ci.is_multiple_of(4));
+    let wide = c.ci.is_multiple_of(4);
+    if tensor_cores && weights.half && wide {
+        let kernel = if smooth {
+            kernels::TENSOR_SMOOTH
+        } else {
+            kernels::TENSOR
+        };
+        let grid = [number(pixels).div_ceil(TILE), c.co.div_ceil(TILE), 1];
+        to.push(Launch::new(kernel, grid, params));
+        return;
+    }
+    let tiles = if smooth {
+        kernels::FORWARD_SMOOTH
+    } else {
+        kernels::FORWARD
+    };
+    let (kernel, grid) = tiled(tiles, weights, (pixels, c.co), 1, wide);
     to.push(Launch::new(kernel, grid, params));
 }
 
@@ -139,7 +157,7 @@ pub fn forward(l: &Lowering<'_>, c: &Conv, step: &Step, to: &mut Launches) {
         images: number(l.options.images),
         activation: activation(act) as u32,
     };
-    product(c, &params, weights, to);
+    product(c, &params, weights, l.tensor_cores, to);
 }
 
 /// The forward pass of a fully connected layer for every image.
@@ -429,7 +447,7 @@ impl Layer<'_> {
             images: 1,
             activation: p::Activation::Identity as u32,
         };
-        product(self.c, &params, self.written(), to);
+        product(self.c, &params, self.written(), false, to);
     }
 
     /// `out (+)= x conv_transposed(s, w)`

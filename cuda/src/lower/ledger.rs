@@ -120,7 +120,7 @@ impl<'a> Book<'a> {
     }
 
     /// What z+ lost: `r` and `s` of every cell.
-    pub fn cells(&self, step: &Step, map: &Map, rule: (f32, Dead), to: &mut Vec<Launch>) {
+    pub(super) fn cells(&self, step: &Step, map: &Map, rule: (f32, Dead), to: &mut Vec<Launch>) {
         if !self.audit {
             return;
         }

@@ -29,13 +29,13 @@ pub struct Lowering<'a> {
     composite: Composite,
     /// Address of the memory that the layout is of.
     base: Address,
+    /// Whether forward passes may take tensor cores.
+    tensor_cores: bool,
 }
 
 /// One map of a step with relevance.
 #[derive(Clone, Copy, Debug)]
 struct Map {
-    /// Its number among all.
-    index: usize,
     /// Its input activation, or that of the residual branch; 0 if there is none.
     a: Address,
     /// Its relevance of the output.
@@ -56,6 +56,16 @@ impl<'a> Lowering<'a> {
             options: *options,
             composite: options.composite.unwrap_or(Composite::exact(Split::Ratio)),
             base,
+            tensor_cores: false,
+        }
+    }
+
+    /// The same with forward passes on tensor cores where weights are stored in halves, or without.
+    #[must_use]
+    pub fn with_tensor_cores(self, tensor_cores: bool) -> Self {
+        Self {
+            tensor_cores,
+            ..self
         }
     }
 

@@ -17,7 +17,6 @@ pub fn step(l: &Lowering<'_>, step: &Step, audit: bool, to: &mut Vec<Launch>) ->
     for index in 0..maps {
         let image = index / targets;
         let map = Map {
-            index,
             a: l.part(step.ins[0], image, images),
             r: l.part(step.ins[1], index, maps),
             out: l.part(step.out, index, maps),

@@ -17,23 +17,34 @@ pub struct Device {
     pub order: Order,
     /// Floats before each tensor: with 0 they start at multiples of 256 bytes.
     pub shift: usize,
+    /// The largest tensor that it has time for.
+    pub most: usize,
 }
 
-/// Every order of threads, with tensors at addresses for accesses of sixteen bytes and at others.
+/// Every order of threads, with tensors at addresses for accesses of sixteen bytes and at others; small ones under the
+/// checker as well.
 pub fn devices() -> impl Iterator<Item = Device> + Clone {
-    let emulator = Emulator::fast();
     let orders = [
-        (Order::Ascending, 0),
-        (Order::Descending, 1),
-        (Order::Shuffled(1), 0),
-        (Order::Shuffled(2), 3),
+        (false, Order::Ascending, 0),
+        (false, Order::Descending, 1),
+        (false, Order::Shuffled(1), 0),
+        (false, Order::Shuffled(2), 3),
+        (true, Order::Shuffled(3), 0),
+        (true, Order::Descending, 1),
     ];
-    orders.into_iter().map(move |(order, shift)| Device {
-        emulator,
+    orders.into_iter().map(|(checked, order, shift)| Device {
+        emulator: match checked {
+            true => Emulator::checked(),
+            false => Emulator::fast(),
+        },
         order,
         shift,
+        most: if checked { CHECKED } else { usize::MAX },
     })
 }
+
+/// The checker is a hundred times slower.
+const CHECKED: usize = 1100;
 
 /// A tensor in emulated memory.
 pub struct Tensor {
@@ -55,6 +66,11 @@ impl Tensor {
 }
 
 impl Device {
+    /// Whether there is time for tensors of so many elements.
+    pub fn takes(&self, count: usize) -> bool {
+        count <= self.most
+    }
+
     pub fn tensor(&self, name: &str, values: &[f32]) -> Tensor {
         let mut all = vec![BEFORE; self.shift];
         all.extend_from_slice(values);

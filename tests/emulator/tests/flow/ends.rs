@@ -80,6 +80,9 @@ fn seed_case(device: &Device, logits: &[f32], classes: usize, targets: &[Target]
 fn seeds_are_the_cpus() {
     for device in devices() {
         for classes in [1, 2, 5, 255, 257, 1000] {
+            if !device.takes(classes) {
+                continue;
+            }
             let mut random = Random::new(classes);
             // Many equal ones.
             let mut logits: Vec<f32> = (0..2 * classes)
@@ -172,6 +175,9 @@ fn maps(count: usize) -> Vec<Vec<f32>> {
 fn quantization_equals_the_cpus() {
     for device in devices() {
         for count in [1, 2, 255, 1000, 5000] {
+            if !device.takes(count) {
+                continue;
+            }
             for (kind, map) in maps(count).into_iter().enumerate() {
                 for levels in [0, 1, 2, 3, 8, 256, 1000] {
                     let mut want = map.clone();
@@ -192,6 +198,9 @@ fn quantization_equals_the_cpus() {
 fn normalised_maps_go_from_0_to_1() {
     for device in devices() {
         for count in [1, 2, 255, 5000] {
+            if !device.takes(count) {
+                continue;
+            }
             for (kind, map) in maps(count).into_iter().enumerate() {
                 let low = map.iter().copied().fold(f32::INFINITY, f32::min);
                 let high = map.iter().copied().fold(f32::NEG_INFINITY, f32::max);
