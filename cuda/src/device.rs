@@ -14,7 +14,7 @@ use crate::modules::Modules;
 use crate::nvrtc::{Compiler, Kind};
 
 /// The least compute capability that kernels are compiled for.
-const LEAST: (u32, u32) = (5, 3);
+pub const LEAST: (u32, u32) = (5, 3);
 
 /// The environment variable that chooses between machine code and PTX.
 pub const CODE: &str = "ELUCID_CUDA_CODE";

@@ -71,6 +71,8 @@ pub enum CudaError {
         file: &'static str,
         /// What the driver said.
         why: String,
+        /// Whether it was PTX instead of machine code.
+        ptx: bool,
     },
     /// A kernel and what it is launched with don't belong together: a bug.
     Mismatch {
@@ -164,11 +166,17 @@ impl fmt::Display for CudaError {
                 f,
                 "the CUDA driver finds no device; check with nvidia-smi, and CUDA_VISIBLE_DEVICES"
             ),
-            Self::NoDevice { ordinal, count } => write!(
-                f,
-                "there is no CUDA device {ordinal}; this machine has {count}, counted from 0: give --device 0 to {}",
-                count.saturating_sub(1)
-            ),
+            Self::NoDevice { ordinal, count } => {
+                write!(f, "there is no CUDA device {ordinal}; ")?;
+                match count {
+                    1 => write!(f, "this machine has one: leave --device out"),
+                    _ => write!(
+                        f,
+                        "this machine has {count}: give --device 0 to {}",
+                        count - 1
+                    ),
+                }
+            }
             Self::OldDevice { name, capability } => write!(
                 f,
                 "{name} is of compute capability {}.{}, and 5.3 is the least; choose another one with --device",
@@ -194,10 +202,16 @@ impl fmt::Display for CudaError {
                 "{file} can't be compiled for {arch}: {}; please report this with the output of elucid doctor",
                 one_line(log)
             ),
-            Self::NotLoaded { file, why } => write!(
+            Self::NotLoaded { file, why, ptx } => write!(
                 f,
-                "the driver refuses the code of {file}: {}; try ELUCID_CUDA_CODE=ptx, or the cuda-nvrtc of the driver's own CUDA version",
-                one_line(why)
+                "the driver refuses the {} of {file}: {}; {}, or install the cuda-nvrtc of the driver's own CUDA version",
+                if *ptx { "PTX" } else { "machine code" },
+                one_line(why),
+                if *ptx {
+                    "leave ELUCID_CUDA_CODE out"
+                } else {
+                    "try ELUCID_CUDA_CODE=ptx"
+                }
             ),
             Self::Mismatch { kernel, what } => write!(
                 f,
@@ -205,7 +219,7 @@ impl fmt::Display for CudaError {
             ),
             Self::OutOfMemory { need, free, total } => write!(
                 f,
-                "{:.1} MB of GPU memory are needed, and {:.1} of {:.1} MB are free; use --memory stage, --checkpoints f16, smaller images or fewer at a time",
+                "{:.1} MB of GPU memory are needed in one piece, and {:.1} of {:.1} MB are free; use --memory stage, --checkpoints f16, smaller images or fewer at a time",
                 megabytes(*need),
                 megabytes(*free),
                 megabytes(*total)
@@ -280,6 +294,12 @@ mod tests {
             CudaError::NotLoaded {
                 file: "split.cu",
                 why: text("CUDA_ERROR_NO_BINARY_FOR_GPU"),
+                ptx: false,
+            },
+            CudaError::NotLoaded {
+                file: "split.cu",
+                why: text("CUDA_ERROR_UNSUPPORTED_PTX_VERSION"),
+                ptx: true,
             },
             CudaError::Mismatch {
                 kernel: "elucid_split",

@@ -96,6 +96,7 @@ impl Modules {
             .map_err(|DriverError(code)| CudaError::NotLoaded {
                 file,
                 why: format!("{code:?} for {}", kernel.entry),
+                ptx: self.kind == Kind::Ptx,
             })?;
         self.functions.push((kernel.entry, function.clone()));
         Ok(function)
@@ -163,6 +164,7 @@ fn loaded(
     let refused = |why: String| CudaError::NotLoaded {
         file: source.name,
         why,
+        ptx: kind == Kind::Ptx,
     };
     let code = match kind {
         Kind::Cubin => Ptx::from_binary(code),

@@ -1,7 +1,7 @@
 //! What CUDA hardware and libraries this machine has: for `elucid doctor` and the C API. Never a panic, never a failure.
 
 use crate::cache::Cache;
-use crate::device::{self, CODE, GRAPH};
+use crate::device::{self, CODE, GRAPH, LEAST};
 use crate::driver::{self, Facts};
 use crate::error::CudaError;
 use crate::nvrtc::{Compiler, Kind};
@@ -92,6 +92,11 @@ impl Probe {
 }
 
 fn device_line(device: &Facts) -> String {
+    if device.capability < LEAST {
+        let (name, capability) = (device.name.clone(), device.capability);
+        let old = CudaError::OldDevice { name, capability };
+        return format!("device {}: {old}", device.ordinal);
+    }
     let memory = match (device.integrated, device.managed) {
         (true, true) => "managed memory, shared with the CPU without copies",
         (true, false) => "no managed memory: images and maps are copied",
