@@ -109,8 +109,18 @@ impl Place {
 
     /// Runs the program.
     pub fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Outcome {
+        self.run_in(&[], arguments)
+    }
+
+    /// Runs the program with these environment variables.
+    pub fn run_in<S: AsRef<OsStr>>(
+        &self,
+        variables: &[(&str, &OsStr)],
+        arguments: &[S],
+    ) -> Outcome {
         let output = Command::new(env!("CARGO_BIN_EXE_elucid-under-test"))
             .args(arguments)
+            .envs(variables.iter().copied())
             .current_dir(self.folder.path())
             // Whoever debugs something else must still get one line.
             .env("RUST_BACKTRACE", "1")
