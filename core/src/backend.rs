@@ -93,4 +93,11 @@ pub trait Backend {
     /// # Errors
     /// [`Error::Length`].
     fn get(&mut self, region: Region, to: &mut [f32]) -> Result<(), Self::Error>;
+
+    /// Heat Quantization ([`crate::heat::quantize`]) of `maps` maps that lie side by side in a region, each by itself, in
+    /// place.
+    ///
+    /// # Errors
+    /// The backend's.
+    fn quantize(&mut self, region: Region, maps: usize, levels: u32) -> Result<(), Self::Error>;
 }

@@ -228,6 +228,20 @@ impl<'p, B: Backend> Explainer<'p, B> {
         self.result(self.explained, self.plan.heat(), to)
     }
 
+    /// Heat Quantization of the maps of the last explanation, where they lie: an explicit step, which doesn't conserve their
+    /// sums. [`Explainer::heat`] then gives quantised maps.
+    ///
+    /// # Errors
+    /// [`Error::Order`] if the last image was not explained or the plan ends at a node, or the backend's.
+    pub fn quantize(&mut self, levels: u32) -> Result<(), B::Error> {
+        let heat = self.plan.heat();
+        if !self.explained || heat == Region::EMPTY {
+            return Err(Error::Order.into());
+        }
+        let maps = self.plan.options().maps();
+        self.backend.quantize(heat, maps, levels)
+    }
+
     /// Copies what the last images left at the node where the plan ends ([`crate::plan::End::Node`]),
     /// `[images, h, w, c]` of that node's output: after [`Explainer::forward`], and still after [`Explainer::maps`].
     ///

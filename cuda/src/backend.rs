@@ -422,6 +422,13 @@ impl Backend for Cuda<'_> {
         let at = self.offset(region)?;
         present(self.memory.as_ref())?.read(at, bytemuck::cast_slice_mut(to))
     }
+
+    fn quantize(&mut self, region: Region, maps: usize, levels: u32) -> Result<(), CudaError> {
+        self.offset(region)?;
+        let launches = self.lowering(|l| Ok(l.quantize(region, maps, levels)))?;
+        launch::play(&self.stream, &launch::prepare(&self.device, launches)?)?;
+        present(self.memory.as_ref())?.synchronize()
+    }
 }
 
 fn same_length(region: Region, have: usize, buffer: Buffer) -> Result<(), Error> {

@@ -128,6 +128,13 @@ impl Backend for Machine<'_> {
             Machine::Cuda(cuda) => cuda.get(region, to),
         }
     }
+
+    fn quantize(&mut self, region: Region, maps: usize, levels: u32) -> Result<(), CudaError> {
+        match self {
+            Machine::Cpu(cpu) => Ok(cpu.quantize(region, maps, levels)?),
+            Machine::Cuda(cuda) => cuda.quantize(region, maps, levels),
+        }
+    }
 }
 
 /// The core's error, if it is one; otherwise the GPU's line.

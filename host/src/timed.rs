@@ -82,4 +82,8 @@ impl<B: Backend> Backend for Timed<'_, B> {
     fn get(&mut self, region: Region, to: &mut [f32]) -> Result<(), B::Error> {
         self.inner.get(region, to)
     }
+
+    fn quantize(&mut self, region: Region, maps: usize, levels: u32) -> Result<(), B::Error> {
+        self.inner.quantize(region, maps, levels)
+    }
 }

@@ -189,6 +189,11 @@ impl Backend for Emulated<'_> {
         to.copy_from_slice(&self.read(region));
         Ok(())
     }
+
+    fn quantize(&mut self, region: Region, maps: usize, levels: u32) -> Result<(), Error> {
+        self.play(&self.lowering.quantize(region, maps, levels));
+        Ok(())
+    }
 }
 
 /// The kernels through the suite.

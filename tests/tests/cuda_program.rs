@@ -144,6 +144,30 @@ fn networks_are_explained_end_to_end() {
 }
 
 #[test]
+fn maps_are_quantised_on_the_device() {
+    let Some(driver) = Driver::new("maps_are_quantised_on_the_device", &[]) else {
+        return;
+    };
+    let place = Place::new();
+    let command = "explain --model m.elucid a.png --quantize 8 -o out.png --map out.npy";
+    place.accept(command);
+    let (_, want) = place.map("out.npy");
+    driver.text(&place, &format!("{command} --backend cuda"));
+    let (_, got) = place.map("out.npy");
+    let most = want.iter().fold(0.0f32, |most, v| most.max(v.abs()));
+    // A value beside an edge may fall on either side of it.
+    let other = got
+        .iter()
+        .zip(&want)
+        .filter(|(g, w)| (*g - *w).abs() > MAP * most);
+    assert!(other.count() <= want.len() / 200);
+    let mut levels: Vec<u32> = got.iter().map(|v| v.to_bits()).collect();
+    levels.sort_unstable();
+    levels.dedup();
+    assert!((2..=8).contains(&levels.len()), "{} levels", levels.len());
+}
+
+#[test]
 fn the_adapter_is_explained_end_to_end() {
     let Some(driver) = Driver::new("the_adapter_is_explained_end_to_end", &[]) else {
         return;

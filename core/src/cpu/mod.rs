@@ -7,6 +7,7 @@ use crate::audit::Entry;
 use crate::backend::{Backend, Tally};
 use crate::error::{Buffer, Error};
 use crate::graph::{Activation, NONE, Node, Op};
+use crate::heat;
 use crate::math;
 use crate::model::Model;
 use crate::op::conv::{self, Finish, Pass};
@@ -361,6 +362,15 @@ impl Backend for Cpu<'_> {
             });
         }
         to.copy_from_slice(&self.arena[region.range()]);
+        Ok(())
+    }
+
+    fn quantize(&mut self, region: Region, maps: usize, levels: u32) -> Result<(), Error> {
+        let all = &mut self.arena[region.range()];
+        let pixels = (all.len() / maps.max(1)).max(1);
+        for map in all.chunks_mut(pixels) {
+            heat::quantize(map, levels);
+        }
         Ok(())
     }
 }

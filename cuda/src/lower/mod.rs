@@ -149,6 +149,19 @@ impl<'a> Lowering<'a> {
         to
     }
 
+    /// Heat Quantization of `maps` maps that lie side by side in a region, each by itself.
+    #[must_use]
+    pub fn quantize(&self, region: Region, maps: usize, levels: u32) -> Vec<Launch> {
+        let mut to = Vec::new();
+        let pixels = region.len as usize / maps.max(1);
+        let work = self.base + self.layout.partials();
+        for index in 0..maps {
+            let map = self.part(region, index, maps);
+            flow::quantize(&mut to, map, pixels, levels, work);
+        }
+        to
+    }
+
     fn forward(&self, node: &Node, step: &Step, to: &mut Vec<Launch>) -> Result<(), Error> {
         let images = self.options.images;
         let (x, y) = (self.at(step.ins[0]), self.at(step.out));

@@ -181,12 +181,16 @@ impl Job<'_> {
         if maps.iter().any(|v| !v.is_finite()) {
             return Err(wrong(Error::NotFinite.into()));
         }
+        // Before Heat Quantization, which doesn't conserve them.
+        let sum = |map: &[f32]| map.iter().map(|&v| f64::from(v)).sum();
+        let sums: Vec<f64> = maps.chunks(pixels).map(sum).collect();
+        if let Some(levels) = self.arguments.quantize {
+            explainer.quantize(levels).map_err(wrong)?;
+            explainer.heat(&mut maps).map_err(wrong)?;
+        }
         let mut reports = Vec::new();
         for (of, (map, seed)) in maps.chunks_mut(pixels).zip(&seeds).enumerate() {
-            let relevance_sum: f64 = map.iter().map(|&v| f64::from(v)).sum();
-            if let Some(levels) = self.arguments.quantize {
-                heat::quantize(map, levels);
-            }
+            let relevance_sum = sums[of];
             let output = &ready.outputs[of];
             let account = ledger.account(of);
             let report = Explanation {
