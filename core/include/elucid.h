@@ -94,7 +94,10 @@ enum {
     ELUCID_E_NO_DRIVER = 40,       /* no libcuda on this machine, or a bare build */
     ELUCID_E_NO_DEVICE = 41,       /* no device of this number */
     ELUCID_E_DRIVER_BROKEN = 42,   /* the driver is there but fails */
-    ELUCID_E_NO_KERNELS = 43,      /* this build has no CUDA kernels for whole networks */
+    ELUCID_E_NO_KERNELS = 43,      /* not said any more: a library without CUDA kernels for whole networks */
+    ELUCID_E_NO_COMPILER = 44,     /* no run-time compiler (NVRTC) that knows the device */
+    ELUCID_E_DEVICE_MEMORY = 45,   /* too little memory on the device */
+    ELUCID_E_DEVICE = 46,          /* the device or a kernel on it failed, or it is too old */
     /* a bug of elucid: please report it */
     ELUCID_E_INTERNAL = 60
 };
@@ -393,10 +396,16 @@ elucid_status elucid_close(elucid *explainer);
 elucid_status elucid_cuda_probe(uint32_t ordinal, elucid_cuda_info *info);
 
 /*
- * As elucid_open, on a CUDA device. In this version it only looks for the device and then says NO_KERNELS: elucid_cuda_info.kernels is 0.
- * Nothing of elucid has run on a GPU yet; explain with elucid_open.
+ * As elucid_open, on a CUDA device: the same memory is asked for, and every other call works on what it gives. The device holds the
+ * weights and an arena of its own; the caller's memory is where frames are prepared and maps drawn. The first explanation on a device
+ * compiles kernels and keeps them in a folder (ELUCID_CACHE, else ~/.cache/elucid): seconds on a PC, a minute on a Jetson. The driver
+ * allocates, in this call and in the first two explanations; elucid_close frees. A pool is accepted and not used. Environment
+ * variables are those of the program elucid (cuda/README.md).
  *
- * Errors: NULL, ALIGNMENT, NO_DRIVER, NO_DEVICE, DRIVER_BROKEN, NO_KERNELS. The build without an operating system always says NO_DRIVER.
+ * Nothing of elucid has run on a GPU yet: the kernels are compiled for all, and executed and checked on CPUs.
+ *
+ * Errors: those of elucid_open; NO_DRIVER, NO_DEVICE, DRIVER_BROKEN, NO_COMPILER, DEVICE_MEMORY, DEVICE. Later calls may say DEVICE_MEMORY
+ * and DEVICE, too. The build without an operating system always says NO_DRIVER.
  */
 elucid_status elucid_cuda_open(uint32_t ordinal, const void *model, size_t model_bytes, const elucid_options *options, void *memory,
                                size_t memory_bytes, elucid **explainer);

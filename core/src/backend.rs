@@ -4,7 +4,7 @@ use crate::audit::Entry;
 use crate::error::Error;
 use crate::op::Sinks;
 use crate::op::head::Seed;
-use crate::plan::{Act, Region, Step};
+use crate::plan::{Act, Plan, Region, Step};
 use crate::rule::{Init, Target};
 
 /// What a step did with relevance. All zero where nobody audits, and for steps without relevance.
@@ -100,4 +100,25 @@ pub trait Backend {
     /// # Errors
     /// The backend's.
     fn quantize(&mut self, region: Region, maps: usize, levels: u32) -> Result<(), Self::Error>;
+}
+
+/// A backend whose arena the caller can reach, or a mirror of it.
+pub trait Lend: Backend {
+    /// A region of the plan, and [`Plan::spare`] memory beside it that no other call relies on. With `read` the region holds
+    /// what steps left there, without it anything.
+    ///
+    /// # Errors
+    /// The backend's.
+    fn lend(
+        &mut self,
+        plan: &Plan<'_>,
+        region: Region,
+        read: bool,
+    ) -> Result<(&mut [f32], &mut [f32]), Self::Error>;
+
+    /// What was written to a region that was lent is there for the steps from here on.
+    ///
+    /// # Errors
+    /// The backend's.
+    fn settle(&mut self, region: Region) -> Result<(), Self::Error>;
 }

@@ -1,8 +1,7 @@
 //! The explainer: runs a plan on a backend.
 
 use crate::audit::Ledger;
-use crate::backend::{Backend, Seeding};
-use crate::cpu::Cpu;
+use crate::backend::{Backend, Lend, Seeding};
 use crate::error::{Buffer, Error};
 use crate::op::head::Seed;
 use crate::plan::{Act, Plan, Region};
@@ -66,8 +65,19 @@ impl<'p, B: Backend> Explainer<'p, B> {
             .into());
         }
         finite(image)?;
-        (self.ready, self.forwarded, self.explained) = (false, false, false);
+        self.forget();
         self.backend.put(self.plan.image(), image)
+    }
+
+    /// Whether [`Explainer::maps`] has a forward pass to start from.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// Forgets what was computed.
+    pub fn forget(&mut self) {
+        (self.ready, self.forwarded, self.explained) = (false, false, false);
     }
 
     /// The network on what lies in the image's region.
@@ -278,7 +288,7 @@ impl<'p, B: Backend> Explainer<'p, B> {
     }
 }
 
-impl Explainer<'_, Cpu<'_>> {
+impl<B: Lend> Explainer<'_, B> {
     /// [`Explainer::forward`] on an image that `paint` writes where the network reads it, so that no copy of it is needed. It also gets
     /// working memory, as much as [`Plan::spare`] says for the image's region.
     ///
@@ -287,11 +297,13 @@ impl Explainer<'_, Cpu<'_>> {
     pub fn forward_from(
         &mut self,
         paint: impl FnOnce(&mut [f32], &mut [f32]) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        (self.ready, self.forwarded, self.explained) = (false, false, false);
-        let (image, spare) = self.backend.lend(&self.plan, self.plan.image());
+    ) -> Result<(), B::Error> {
+        self.forget();
+        let region = self.plan.image();
+        let (image, spare) = self.backend.lend(&self.plan, region, false)?;
         paint(image, spare)?;
         finite(image)?;
+        self.backend.settle(region)?;
         self.run()
     }
 
@@ -299,24 +311,21 @@ impl Explainer<'_, Cpu<'_>> {
     /// [`Plan::spare`] says for their region.
     ///
     /// # Errors
-    /// [`Error::Order`] if the last image was not explained.
-    pub fn map(&mut self) -> Result<(&[f32], &mut [f32]), Error> {
+    /// [`Error::Order`] if the last image was not explained, or the backend's.
+    pub fn map(&mut self) -> Result<(&[f32], &mut [f32]), B::Error> {
         if !self.explained {
-            return Err(Error::Order);
+            return Err(Error::Order.into());
         }
-        let (map, spare) = self.backend.lend(&self.plan, self.plan.heat());
+        let (map, spare) = self.backend.lend(&self.plan, self.plan.heat(), true)?;
         Ok((map, spare))
     }
 
     /// The logits of the last images, `[images, classes]`, where they lie.
-    pub fn scores(&mut self) -> &[f32] {
-        self.backend.lend(&self.plan, self.plan.logits()).0
-    }
-
-    /// Whether [`Explainer::maps`] has a forward pass to start from.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.ready
+    ///
+    /// # Errors
+    /// The backend's.
+    pub fn scores(&mut self) -> Result<&[f32], B::Error> {
+        Ok(self.backend.lend(&self.plan, self.plan.logits(), true)?.0)
     }
 }
 

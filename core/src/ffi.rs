@@ -8,6 +8,7 @@
 //! vouch for is in each SAFETY paragraph: that memory is as long as it was said to be, and that nobody else touches it.
 
 mod buffer;
+mod machine;
 mod memory;
 mod opened;
 mod status;
@@ -22,8 +23,9 @@ use crate::overlay::{self, Canvas, Scene};
 use crate::rule::{Init, Target};
 
 use buffer::{Checked, Extent, Image, impossible};
-pub use opened::Elucid;
+pub use machine::{Device, Worker};
 use opened::Opened;
+pub use opened::{Elucid, Maker};
 pub use status::Status;
 pub use types::{
     Account, AccountStep, Answer, Broadcast, CudaInfo, Frame, Info, Options, Picture, Pool, Work,
@@ -130,6 +132,22 @@ pub unsafe extern "C" fn elucid_open(
     memory_bytes: usize,
     explainer: *mut *mut Elucid,
 ) -> i32 {
+    let memory = (memory, memory_bytes);
+    // SAFETY: the caller's promise.
+    unsafe { open_on(None, (model, model_bytes), options, memory, explainer) }
+}
+
+/// `elucid_open`, on the device that `maker` makes if there is one.
+///
+/// # Safety
+/// As for [`elucid_open`].
+pub unsafe fn open_on(
+    maker: Option<Maker<'_>>,
+    (model, model_bytes): (*const c_void, usize),
+    options: *const Options,
+    (memory, memory_bytes): (*mut c_void, usize),
+    explainer: *mut *mut Elucid,
+) -> i32 {
     // SAFETY: the caller's promise.
     let open = || unsafe {
         let (model_extent, bytes) = bytes_of(model, model_bytes)?;
@@ -139,13 +157,8 @@ pub unsafe extern "C" fn elucid_open(
         extent.apart(&[model_extent, place])?;
         place.apart(&[model_extent])?;
         let model = Model::parse(bytes)?;
-        explainer.write(opened::open(
-            model,
-            model_extent,
-            &options,
-            memory.cast(),
-            memory_bytes,
-        )?);
+        let memory = (memory.cast(), memory_bytes);
+        explainer.write(opened::open(model, model_extent, &options, memory, maker)?);
         Ok(())
     };
     Status::code(open())
@@ -222,7 +235,7 @@ unsafe fn forward(
             if (width, height) != (shape.w, shape.h) {
                 return Err(Status::Frame);
             }
-            Ok(opened.explainer.forward(data)?)
+            opened.explainer.forward(data)
         }
         Image::Pixels(frame) => opened.prepare(&frame),
     }
@@ -259,7 +272,7 @@ pub unsafe extern "C" fn elucid_classify(
             }
             let opened = block.opened();
             forward(opened, frame, &own, &[out, all])?;
-            let found = opened.explainer.scores();
+            let found = opened.explainer.scores()?;
             let seed = head::seed(found, Target::Predicted, Init::Logit)?;
             if !logits.is_null() {
                 ptr::copy_nonoverlapping(found.as_ptr(), logits, found.len().min(classes));
@@ -328,7 +341,7 @@ pub unsafe extern "C" fn elucid_explain(
                 return Err(Status::Order);
             }
             let seed = opened.relevance(target)?;
-            let scores = opened.explainer.scores();
+            let scores = opened.explainer.scores()?;
             let probability = head::probability(scores, seed.predicted as usize);
             answer.write(said(&seed, probability));
             Ok(())

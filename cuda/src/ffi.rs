@@ -1,9 +1,17 @@
 //! The CUDA part of the C API, as `core/include/elucid.h` declares it. The rest of it is `elucid_core::ffi`.
 
 use std::ffi::{c_char, c_void};
+use std::ptr::NonNull;
 
+use elucid_core::Model;
+use elucid_core::audit::Entry;
+use elucid_core::backend::{Backend, Seeding};
 pub use elucid_core::ffi::*;
+use elucid_core::op::head::Seed;
+use elucid_core::plan::{Plan, Region, Step};
+use elucid_core::rule::{Init, Target};
 
+use crate::backend::Cuda;
 use crate::error::CudaError;
 use crate::probe::{Probe, probe};
 
@@ -27,18 +35,9 @@ fn find(found: &Probe, ordinal: u32) -> Result<CudaInfo, Status> {
         capability_minor: device.capability.1,
         integrated: u32::from(device.integrated),
         compiler: u32::from(found.compiler.is_ok()),
-        kernels: 0,
+        kernels: 1,
         name,
     })
-}
-
-/// An error as the C API says it.
-fn status(error: &CudaError) -> Status {
-    match error {
-        CudaError::NoDriver => Status::NoDriver,
-        CudaError::NoDevice { .. } => Status::NoDevice,
-        _ => Status::DriverBroken,
-    }
 }
 
 /// Null and unaligned pointers are known before anything is looked for.
@@ -54,6 +53,92 @@ fn place<T>(to: *mut T) -> Result<(), Status> {
 
 fn code(result: Result<(), Status>) -> i32 {
     result.err().unwrap_or(Status::Ok) as i32
+}
+
+/// An error as the C API says it.
+fn status(error: &CudaError) -> Status {
+    match error {
+        CudaError::NoDriver => Status::NoDriver,
+        CudaError::DriverBroken { .. } | CudaError::OldDriver { .. } => Status::DriverBroken,
+        CudaError::NoDevice { .. } => Status::NoDevice,
+        CudaError::NoCompiler { .. }
+        | CudaError::CompilerBroken { .. }
+        | CudaError::NoArchitecture { .. } => Status::NoCompiler,
+        CudaError::OutOfMemory { .. } => Status::DeviceMemory,
+        CudaError::OldDevice { .. }
+        | CudaError::Compile { .. }
+        | CudaError::NotLoaded { .. }
+        | CudaError::Mismatch { .. }
+        | CudaError::Driver { .. } => Status::Device,
+        CudaError::Setting { .. } => Status::Options,
+        CudaError::Core(error) => (*error).into(),
+    }
+}
+
+impl From<CudaError> for Status {
+    fn from(error: CudaError) -> Self {
+        status(&error)
+    }
+}
+
+/// The CUDA backend with the statuses of C.
+struct OnDevice(Cuda<'static>);
+
+impl Backend for OnDevice {
+    type Error = Status;
+
+    fn step(&mut self, step: &Step, audit: &mut [Entry]) -> Result<(), Status> {
+        Ok(self.0.step(step, audit)?)
+    }
+
+    fn seed(
+        &mut self,
+        step: &Step,
+        targets: &[Target],
+        init: Init,
+        seeds: &mut [Seed],
+    ) -> Result<(), Status> {
+        Ok(self.0.seed(step, targets, init, seeds)?)
+    }
+
+    fn run(&mut self, steps: &[Step], seeding: Option<Seeding<'_>>) -> Result<(), Status> {
+        Ok(self.0.run(steps, seeding)?)
+    }
+
+    fn put(&mut self, region: Region, from: &[f32]) -> Result<(), Status> {
+        Ok(self.0.put(region, from)?)
+    }
+
+    fn get(&mut self, region: Region, to: &mut [f32]) -> Result<(), Status> {
+        Ok(self.0.get(region, to)?)
+    }
+
+    fn quantize(&mut self, region: Region, maps: usize, levels: u32) -> Result<(), Status> {
+        Ok(self.0.quantize(region, maps, levels)?)
+    }
+}
+
+/// Frees what [`on_device`] made.
+///
+/// # Safety
+/// `worker` came from there, and nobody uses it any more.
+unsafe fn free(worker: NonNull<Worker>) {
+    // SAFETY: it came out of a box there; the caller's promise.
+    drop(unsafe { Box::from_raw(worker.as_ptr()) });
+}
+
+/// Device number `ordinal` for a plan of a model.
+fn on_device(
+    ordinal: u32,
+    model: &'static Model<'static>,
+    plan: &Plan<'_>,
+) -> Result<Device, Status> {
+    let ordinal = usize::try_from(ordinal).map_err(|_| Status::NoDevice)?;
+    let device = crate::Device::open(ordinal)?;
+    let worker: Box<Worker> = Box::new(OnDevice(Cuda::new(&device, model, plan)?));
+    let worker = NonNull::from(Box::leak(worker));
+    // SAFETY: the box is nobody's any more, and `free` takes it back.
+    Ok(unsafe { Device::new(worker, free) })
 }
 
 /// `elucid_cuda_probe`
@@ -73,24 +158,22 @@ pub unsafe extern "C" fn elucid_cuda_probe(ordinal: u32, info: *mut CudaInfo) ->
 /// `elucid_cuda_open`
 ///
 /// # Safety
-/// None is needed today: nothing is touched.
+/// As for [`elucid_open`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn elucid_cuda_open(
     ordinal: u32,
     model: *const c_void,
-    _: usize,
-    _: *const Options,
+    model_bytes: usize,
+    options: *const Options,
     memory: *mut c_void,
-    _: usize,
+    memory_bytes: usize,
     explainer: *mut *mut Elucid,
 ) -> i32 {
-    if model.is_null() || memory.is_null() {
-        return Status::Null as i32;
-    }
-    code(place(explainer).and_then(|()| {
-        find(&probe(), ordinal)?;
-        Err(Status::NoKernels)
-    }))
+    let make =
+        |model: &'static Model<'static>, plan: &Plan<'static>| on_device(ordinal, model, plan);
+    let (model, memory) = ((model, model_bytes), (memory, memory_bytes));
+    // SAFETY: the caller's promise.
+    unsafe { open_on(Some(&make), model, options, memory, explainer) }
 }
 
 #[cfg(test)]

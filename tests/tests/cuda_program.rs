@@ -3,11 +3,13 @@
 //!
 //! `ELUCID_NVRTC` names the compiler; without it these tests say that they were skipped.
 
+mod library;
 mod program;
 
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
+use std::process::Command;
 
 use elucid_core::arch::resnet::Resnet;
 use elucid_emulator::mock_driver;
@@ -16,6 +18,7 @@ use elucid_host::checkpoint::Checkpoint;
 use elucid_host::import::{Options, import};
 use elucid_host::{preprocess, synthetic};
 use elucid_tests::golden::path;
+use library::{Link, MODEL, SIZE, compile, here, picture, printed, write};
 use program::Place;
 use serde_json::Value;
 
@@ -256,5 +259,29 @@ fn doctor_says_what_there_is() {
     let text = driver.text(&Place::new(), "doctor");
     for word in ["sm_87", "NVRTC", "graphs"] {
         assert!(text.contains(word), "{word}: {text}");
+    }
+}
+
+#[test]
+fn a_c_program_explains_on_the_device() {
+    for code in ["cubin", "ptx"] {
+        let settings = [("ELUCID_CUDA_CODE", code)];
+        let Some(driver) = Driver::new("a_c_program_explains_on_the_device", &settings) else {
+            return;
+        };
+        let place = Place::new();
+        let frame = write("cuda.rgb", &picture());
+        for link in [Link::Static, Link::Dynamic] {
+            let text = printed(
+                Command::new(compile("cuda.c", link, &[]))
+                    .arg(here(MODEL))
+                    .args([SIZE.0.to_string(), SIZE.1.to_string()])
+                    .arg(&frame)
+                    .envs(driver.variables.iter().map(|(n, v)| (*n, v.as_os_str())))
+                    .current_dir(place.path("")),
+            );
+            println!("{text}");
+            assert!(text.contains("the same on device"), "{text}");
+        }
     }
 }

@@ -4,7 +4,7 @@ mod layer;
 mod transformer;
 
 use crate::audit::Entry;
-use crate::backend::{Backend, Tally};
+use crate::backend::{Backend, Lend, Tally};
 use crate::error::{Buffer, Error};
 use crate::graph::{Activation, NONE, Node, Op};
 use crate::heat;
@@ -92,16 +92,6 @@ impl<'a> Cpu<'a> {
     #[must_use]
     pub fn isa(&self) -> Isa {
         self.isa
-    }
-
-    /// A region of the plan, and [`Plan::spare`] memory beside it that no other call relies on.
-    pub(crate) fn lend(&mut self, plan: &Plan<'_>, region: Region) -> (&mut [f32], &mut [f32]) {
-        let parts = [region.range(), plan.spare(region)];
-        // They don't overlap: `spare` keeps clear of the region.
-        match self.arena.get_disjoint_mut(parts) {
-            Ok([lent, spare]) => (lent, spare),
-            Err(_) => (&mut [], &mut []),
-        }
     }
 
     fn weights(&self, id: u16) -> Weights<'a> {
@@ -371,6 +361,26 @@ impl Backend for Cpu<'_> {
         for map in all.chunks_mut(pixels) {
             heat::quantize(map, levels);
         }
+        Ok(())
+    }
+}
+
+impl Lend for Cpu<'_> {
+    fn lend(
+        &mut self,
+        plan: &Plan<'_>,
+        region: Region,
+        _: bool,
+    ) -> Result<(&mut [f32], &mut [f32]), Error> {
+        let parts = [region.range(), plan.spare(region)];
+        // They don't overlap: `spare` keeps clear of the region.
+        match self.arena.get_disjoint_mut(parts) {
+            Ok([lent, spare]) => Ok((lent, spare)),
+            Err(_) => Ok((&mut [], &mut [])),
+        }
+    }
+
+    fn settle(&mut self, _: Region) -> Result<(), Error> {
         Ok(())
     }
 }

@@ -18,6 +18,7 @@ use crate::shape::Shape;
 use crate::simd::Isa;
 
 use super::buffer::Extent;
+use super::machine::{Device, Machine};
 use super::memory::{self, Rest};
 use super::{Account, AccountStep, Options, Pool, Status};
 
@@ -47,7 +48,7 @@ pub struct Elucid {
 
 /// The part of an explainer that calls change.
 pub(super) struct Opened {
-    pub(super) explainer: Explainer<'static, Cpu<'static>>,
+    pub(super) explainer: Explainer<'static, Machine>,
     pub(super) how: Preprocess,
     init: Init,
     ledger: Option<Ledger<'static>>,
@@ -93,7 +94,10 @@ impl par::Pool for Callback {
     }
 }
 
-/// Makes an explainer.
+/// Makes a device for a plan of a model, both of which stay as long as the device.
+pub type Maker<'f> = &'f dyn Fn(&'static Model<'static>, &Plan<'static>) -> Result<Device, Status>;
+
+/// Makes an explainer, on the CPU unless there is a `maker` of devices.
 ///
 /// # Safety
 /// `memory` points to `bytes` bytes that nobody else uses until [`close`]; the bytes of the model stay as long.
@@ -101,8 +105,8 @@ pub(super) unsafe fn open(
     model: Model<'static>,
     model_extent: Extent,
     options: &Options,
-    memory: *mut u8,
-    bytes: usize,
+    (memory, bytes): (*mut u8, usize),
+    maker: Option<Maker<'_>>,
 ) -> Result<*mut Elucid, Status> {
     let extent = Extent::of(memory, bytes, 1)?;
     let mut rest = Rest::new(memory, bytes);
@@ -142,7 +146,7 @@ pub(super) unsafe fn open(
     // SAFETY: an aligned piece for one block; the caller's promise.
     unsafe {
         block.write(fresh);
-        Block(block).start()?;
+        Block(block).start(maker)?;
         (*block).mark.store(FREE ^ block.addr(), Ordering::Release);
     }
     Ok(block)
@@ -199,9 +203,13 @@ pub(super) unsafe fn enter<R>(
 /// # Safety
 /// As for [`enter`].
 pub(super) unsafe fn close(explainer: *mut Elucid) -> Result<(), Status> {
-    // Nothing in it needs to be dropped: all of it is borrowed.
-    // SAFETY: the caller's promise.
-    unsafe { take(explainer, CLOSED, |_| Ok(())) }
+    // SAFETY: the caller's promise. What was opened is dropped once: the explainer is none afterwards.
+    unsafe {
+        take(explainer, CLOSED, |block| {
+            (*block.0).opened.assume_init_drop();
+            Ok(())
+        })
+    }
 }
 
 impl Block {
@@ -228,7 +236,7 @@ impl Block {
     ///
     /// # Safety
     /// All other fields of the block were written, and the memory they name is there and nobody else's.
-    unsafe fn start(&mut self) -> Result<(), Status> {
+    unsafe fn start(&mut self, maker: Option<Maker<'_>>) -> Result<(), Status> {
         let block = self.0;
         // SAFETY: the caller's promise. An earlier opened, whose borrows of arena and entries these replace, is not used any more.
         unsafe {
@@ -241,7 +249,10 @@ impl Block {
             let (entries, count) = (*block).entries;
             let ledger =
                 (count > 0).then(|| Ledger::new(core::slice::from_raw_parts_mut(entries, count)));
-            let cpu = Cpu::new(model, &plan, arena, pool)?;
+            let machine = match maker {
+                None => Machine::Cpu(Cpu::new(model, &plan, arena, pool)?),
+                Some(make) => Machine::Device(make(model, &plan)?, arena),
+            };
             let own = model.preprocess();
             let shape = plan.options().image;
             let crop = [shape.h, shape.w];
@@ -249,7 +260,7 @@ impl Block {
             let resize = u64::from(own.resize) * u64::from(crop[0].min(crop[1]))
                 / u64::from(own.crop[0].min(own.crop[1])).max(1);
             let opened = Opened {
-                explainer: Explainer::new(plan, cpu),
+                explainer: Explainer::new(plan, machine),
                 how: Preprocess {
                     crop,
                     resize: u32::try_from(resize).unwrap_or(u32::MAX).max(1),
@@ -279,10 +290,17 @@ impl Block {
                 Callback(pool)
             }
         };
-        // SAFETY: this call has the block to itself; the opened that refers to the old pool is replaced before anybody uses it.
+        if let Machine::Device(..) = self.opened().explainer.backend() {
+            // It has no use for threads.
+            self.opened().explainer.forget();
+            self.opened().audited = false;
+            return Ok(());
+        }
+        // SAFETY: this call has the block to itself; the opened that refers to the old pool, and has nothing to drop on the CPU, is
+        // replaced before anybody uses it.
         unsafe {
             (&raw mut (*self.0).pool).write(MaybeUninit::new(callback));
-            self.start()
+            self.start(None)
         }
     }
 }
@@ -302,9 +320,8 @@ impl Opened {
     pub(super) fn prepare(&mut self, frame: &frame::Frame<'_>) -> Result<(), Status> {
         let (how, isa) = (self.how, self.isa());
         self.audited = false;
-        Ok(self
-            .explainer
-            .forward_from(|input, spare| frame::prepare(isa, frame, &how, input, spare))?)
+        self.explainer
+            .forward_from(|input, spare| frame::prepare(isa, frame, &how, input, spare))
     }
 
     /// Explains what the network said.

@@ -58,15 +58,21 @@ pub enum Status {
     NoDevice = 41,
     /// The CUDA driver fails.
     DriverBroken = 42,
-    /// This build has no CUDA kernels for whole networks.
+    /// No longer said: this library was built without CUDA kernels for whole networks.
     NoKernels = 43,
+    /// No run-time compiler for the kernels.
+    NoCompiler = 44,
+    /// Too little memory on the device.
+    DeviceMemory = 45,
+    /// The device, or a kernel on it, failed.
+    Device = 46,
     /// A bug of elucid.
     Internal = 60,
 }
 
 impl Status {
     /// All of them.
-    pub const ALL: [Status; 27] = [
+    pub const ALL: [Status; 30] = [
         Status::Ok,
         Status::Null,
         Status::Alignment,
@@ -93,6 +99,9 @@ impl Status {
         Status::NoDevice,
         Status::DriverBroken,
         Status::NoKernels,
+        Status::NoCompiler,
+        Status::DeviceMemory,
+        Status::Device,
         Status::Internal,
     ];
 
@@ -147,6 +156,15 @@ impl Status {
             Status::DriverBroken => c"the CUDA driver is there but fails",
             Status::NoKernels => {
                 c"this build has no CUDA kernels for whole networks; use elucid_open"
+            }
+            Status::NoCompiler => {
+                c"no run-time compiler (NVRTC) for this device; install cuda-nvrtc, or use elucid_open"
+            }
+            Status::DeviceMemory => {
+                c"too little memory on the CUDA device; another memory mode, a smaller image, or elucid_open"
+            }
+            Status::Device => {
+                c"the CUDA device failed, or is too old for the kernels; `elucid doctor` says more"
             }
             Status::Internal => c"a bug of elucid; please report it",
         }
