@@ -39,9 +39,11 @@ impl Driver {
             let _ = writeln!(io::stderr(), "{note}");
             return None;
         }
+        let compiled = concat!(env!("CARGO_TARGET_TMPDIR"), "/compiled-kernels");
         let mut variables = vec![
             ("LD_LIBRARY_PATH", mock_driver(false).into_os_string()),
-            ("ELUCID_CACHE", OsString::from("cache")),
+            // One for all tests: what is compiled is known by its content.
+            ("ELUCID_CACHE", compiled.into()),
             // As new as any NVRTC's code.
             ("MOCK_DRIVER_VERSION", OsString::from("13090")),
         ];
