@@ -28,6 +28,21 @@ const MOST_SHARED: u32 = 48 * 1024;
 /// What pins may be above the worst of all architectures: counts move between toolkits.
 const LEEWAY: f64 = 1.15;
 
+/// What must not be in any PTX: approximations that nobody asked for.
+const FAST: [&str; 3] = ["div.full", "div.approx", "sqrt.approx"];
+
+/// What must not be in PTX of a file that promises to equal the CPU bit for bit, unless its text has the second string.
+/// Operations without `.rn` may still be fused by the assembler.
+const LOOSE: [(&str, &str); 7] = [
+    ("mad.f32", "never"),
+    ("mul.f32", "never"),
+    ("add.f32", "never"),
+    ("sub.f32", "never"),
+    ("fma.", "fmaf("),
+    (".ftz", "expf("),
+    (".approx", "expf("),
+];
+
 /// A kernel for one architecture.
 pub struct Compiled {
     pub arch: u32,
@@ -87,10 +102,12 @@ fn compile_all(nvrtc: &Nvrtc) -> Vec<Compiled> {
 fn kernels_of(source: &Source, arch: u32, code: Code) -> Vec<Compiled> {
     let at = format!("{} for sm_{arch}", source.name);
     assert!(!code.cubin.is_empty(), "{at}: no machine code");
-    for line in code.ptx.lines() {
-        // Exponentials by powers of two are the exception: CUDA's own functions have no other.
-        let loose = [".approx", ".ftz", "div.full"].iter().any(|l| line.contains(l));
-        assert!(!loose || line.contains("ex2.approx"), "{at}: {line}");
+    for fast in FAST {
+        assert!(!code.ptx.contains(fast), "{at} has {fast}");
+    }
+    for (loose, unless) in LOOSE {
+        let exact = source.text.contains("bit for bit") && !source.text.contains(unless);
+        assert!(!exact || !code.ptx.contains(loose), "{at} has {loose}");
     }
     let mut functions = sass::disassembler()
         .filter(|_| DISASSEMBLED.contains(&arch))
