@@ -14,6 +14,7 @@
 //   2. residue classes, the tile of gemm.cuh; the panels' sixteen output channels are one step, transposed on their way.
 //   3. the product with a in the epilogue, written or added: R_in crosses memory once.
 //   4. tiles of 32 pixels as in conv.cu.
+//   5. weights are clamped by a bound instead of a branch, which had all their stores twice in the loop.
 #include "gemm.cuh"
 #include "quotient.cuh"
 
