@@ -13,6 +13,10 @@ DEBIAN_LIBRARIES=/usr/lib/x86_64-linux-gnu
 CROSS=target/aarch64/$AARCH64/emulated
 THUMB=thumbv7em-none-eabihf
 
+# CUDA's run-time compiler, the newest that knows Nano and Xavier, and its disassembler.
+NVIDIA=target/nvidia
+NVIDIA_WHEELS=(nvidia-cuda-nvrtc-cu12==12.9.86 nvidia-cuda-nvdisasm==13.5.37)
+
 say() { printf '\n== %s\n' "$*"; }
 
 # Installs Debian packages, as root or by sudo.
@@ -69,12 +73,39 @@ features() {
     done
 }
 
-tests() {
+# What compiles the CUDA kernels and takes them apart: tests that lack it say that they were skipped. Neither needs a GPU or a
+# driver; they are installed for the tests only.
+nvidia() {
+    local compiler="$PWD/$NVIDIA/nvidia/cuda_nvrtc/lib/libnvrtc.so.12" disassembler="$PWD/$NVIDIA/nvidia/cu13/bin/nvdisasm"
+    [ -z "${ELUCID_NVRTC:-}" ] || return 0
+    say "NVRTC and nvdisasm, for the CUDA kernels"
+    if [ "$(uname -sm)" != "Linux x86_64" ]; then
+        skip nvidia "it needs x86-64 Linux; elsewhere name the toolkit's by ELUCID_NVRTC and ELUCID_NVDISASM"
+        return 0
+    fi
+    if ! [ -e "$compiler" ] || ! [ -x "$disassembler" ] || [ "$(cat "$NVIDIA/wheels" 2>/dev/null)" != "${NVIDIA_WHEELS[*]}" ]; then
+        if ! python3 -m pip --version >/dev/null 2>&1 && command -v apt-get >/dev/null; then
+            packages python3-pip || true
+        fi
+        rm -rf "$NVIDIA"
+        if ! PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check --no-deps \
+            --target "$NVIDIA" "${NVIDIA_WHEELS[@]}"; then
+            lack nvidia "pip couldn't install ${NVIDIA_WHEELS[*]}: name the toolkit's by ELUCID_NVRTC and ELUCID_NVDISASM"
+            return 0
+        fi
+        echo "${NVIDIA_WHEELS[*]}" >"$NVIDIA/wheels"
+    fi
+    echo "found"
+    export ELUCID_NVRTC=$compiler ELUCID_NVDISASM=$disassembler
+}
+
+tests() (
     say "program"
     cargo build --release --quiet
+    nvidia
     say "tests"
     cargo test --workspace
-}
+)
 
 # For the page of a report: without one, its tests say that they were skipped.
 browser() {
@@ -140,6 +171,7 @@ cross() {
         echo "$1: with Debian's $version"
         export RUSTC="$rust/usr/bin/rustc" LD_LIBRARY_PATH="$rust$DEBIAN_LIBRARIES"
     fi
+    unset ELUCID_NVRTC ELUCID_NVDISASM # they are this machine's
     export CARGO_TARGET_DIR=target/aarch64
     export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
     export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L $AARCH64_ROOT"
@@ -405,6 +437,15 @@ pin() {
     cp target/instructions/counts.csv tests/instructions.csv
     cat tests/instructions.csv
 }
+
+# Not among them either: takes the registers that the kernels need now, and some more, as their most.
+pin_kernels() (
+    nvidia
+    [ -n "${ELUCID_NVRTC:-}" ] || exit 1
+    say "new pins of registers"
+    ELUCID_PIN_KERNELS=1 cargo test --quiet -p elucid-tests --test kernels
+    git diff --stat -- tests/kernels.csv
+)
 
 stages=("$@")
 [ ${#stages[@]} -gt 0 ] || stages=(install browser style features tests aarch64 firmware instructions)

@@ -14,6 +14,7 @@
 //   2. residue classes, the tile of gemm.cuh; the panels' sixteen output channels are one step, transposed on their way.
 //   3. the product with a in the epilogue, written or added: R_in crosses memory once.
 //   4. tiles of 32 pixels as in conv.cu.
+//   5. weights are clamped by a bound instead of a branch, which had all their stores twice in the loop.
 #include "gemm.cuh"
 #include "quotient.cuh"
 
@@ -65,6 +66,10 @@ template <bool WIDE, int ROWS> struct Cells {
     }
 };
 
+ELUCID_DEVICE float4 at_least(float4 v, float least) {
+    return make_float4(fmaxf(v.x, least), fmaxf(v.y, least), fmaxf(v.z, least), fmaxf(v.w, least));
+}
+
 // This thread's part of a step's weights: sixteen output channels of one tap times 64 input channels.
 template <class Weight> struct Turned;
 
@@ -80,10 +85,10 @@ template <> struct Turned<float> {
         }
     }
 
-    ELUCID_DEVICE_METHOD void store(float (&rows)[GEMM_STEP][ELUCID_TILE], bool plus) const {
+    ELUCID_DEVICE_METHOD void store(float (&rows)[GEMM_STEP][ELUCID_TILE], float least) const {
 #pragma unroll
         for (int j = 0; j < 2; ++j)
-            put_channel(rows, (threadIdx.x & 3) * 4, (threadIdx.x >> 2) + 32 * j, plus ? positive(v[j]) : v[j]);
+            put_channel(rows, (threadIdx.x & 3) * 4, (threadIdx.x >> 2) + 32 * j, at_least(v[j], least));
     }
 };
 
@@ -96,11 +101,11 @@ template <> struct Turned<elucid_half> {
                    : make_uint4(0u, 0u, 0u, 0u);
     }
 
-    ELUCID_DEVICE_METHOD void store(float (&rows)[GEMM_STEP][ELUCID_TILE], bool plus) const {
+    ELUCID_DEVICE_METHOD void store(float (&rows)[GEMM_STEP][ELUCID_TILE], float least) const {
         const int k = (threadIdx.x & 1) * 8, i = threadIdx.x >> 1;
         const float4 low = widen_pair(v.x, v.y), high = widen_pair(v.z, v.w);
-        put_channel(rows, k, i, plus ? positive(low) : low);
-        put_channel(rows, k + 4, i, plus ? positive(high) : high);
+        put_channel(rows, k, i, at_least(low, least));
+        put_channel(rows, k + 4, i, at_least(high, least));
     }
 };
 
@@ -164,6 +169,8 @@ ELUCID_DEVICE void transposed(const BackParams &p, GemmMemory<8 * ROWS> &memory)
     Cells<WIDE, ROWS> cells;
     cells.place(c, first);
     Turned<Weight> weights;
+    // Minus infinity where all weights count: a branch would have every store twice.
+    const float least = p.plus ? 0.0f : of_bits(0xff800000u);
     float4 pixels[ROWS / 4];
     float acc[ROWS][4];
 #pragma unroll
@@ -191,7 +198,7 @@ ELUCID_DEVICE void transposed(const BackParams &p, GemmMemory<8 * ROWS> &memory)
             }
             put_pixels(memory.pixels[at], (int)quad, (int)(threadIdx.x >> 2) + 32 * j, v);
         }
-        weights.store(memory.channels[at], p.plus != 0u);
+        weights.store(memory.channels[at], least);
         __syncthreads();
         // The next step: sixteen more output channels, or the next tap.
         if (++panel == panels) {

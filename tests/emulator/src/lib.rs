@@ -24,6 +24,8 @@
 //!     heat: heat.address(),
 //!     pixels: 2,
 //!     channels: 3,
+//!     accumulate: 0,
+//!     reserved: 0,
 //! };
 //! e.launch("elucid_collect", [1, 1, 1], bytemuck::bytes_of(&params), Order::Shuffled(1))?;
 //! assert_eq!(heat.download::<f32>(), [6.0, 15.0]);

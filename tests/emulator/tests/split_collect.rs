@@ -84,7 +84,9 @@ fn split_case(
                 live_start: live.start as u32,
                 live_end: live.end as u32,
                 share: shares.0 as u32,
+                eps: 0.0,
                 accumulate: u32::from(accumulate),
+                vector: 0,
             };
             launch(e, "elucid_split", len, spare, &params, order);
             let what = format!(
@@ -134,6 +136,8 @@ fn collect(e: &Emulator, sizes: &[(usize, usize)]) {
                 heat: heat.address(),
                 pixels: pixels as u32,
                 channels: channels as u32,
+                accumulate: 0,
+                reserved: 0,
             };
             launch(e, "elucid_collect", pixels, spare, &params, order);
             assert_same_bits(
