@@ -5,6 +5,7 @@
 //! - [`cost`]: what such a launch costs, counted and not measured;
 //! - [`Device`], [`Cuda`]: an opened device, and the backend that runs those launches on it;
 //! - [`Compiler`], [`Cache`]: from kernel sources to code, once for each device;
+//! - [`timing`]: how long its launches take;
 //! - [`probe`]: what CUDA hardware and libraries this machine has, for people.
 
 mod backend;
@@ -24,6 +25,8 @@ mod modules;
 #[allow(unsafe_code)]
 mod nvrtc;
 mod probe;
+#[allow(unsafe_code)]
+pub mod timing;
 
 pub use backend::Cuda;
 pub use cache::{Cache, Key};

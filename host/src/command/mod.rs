@@ -16,6 +16,7 @@ mod plan;
 mod prediction;
 mod python;
 mod report;
+mod roofline;
 mod say;
 mod target;
 mod train;

@@ -53,8 +53,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let mut memory = PlanMemory::new(&model);
     let plan = memory.plan(&model, &options)?;
-    if let Some(device) = arguments.on.find()? {
-        arguments.on.print(device, &model, &plan, arguments.json);
+    if arguments.on.predicts() {
+        arguments.on.print(&model, &plan, arguments.json)?;
     } else if arguments.json {
         say!("{}", json(&model, &plan));
     } else {
