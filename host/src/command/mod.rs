@@ -2,6 +2,7 @@
 
 mod against;
 mod bench;
+mod devices;
 mod doctor;
 mod eval;
 mod explain;

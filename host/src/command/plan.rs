@@ -7,7 +7,8 @@ use elucid_core::graph::{NONE, Op};
 use elucid_core::plan::{Act, Content, Options, Plan, Region, Step, Value};
 use elucid_core::rule::Composite;
 
-use super::prediction::{self, OnDevice};
+use super::devices;
+use super::prediction::OnDevice;
 use super::say::say;
 use super::{Batch, ModelChoice, Rules, mebibytes};
 use crate::engine::PlanMemory;
@@ -38,7 +39,7 @@ const COLUMNS: usize = 64;
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.on.lists() {
-        prediction::list(arguments.json);
+        devices::list(arguments.json);
         return Ok(());
     }
     let bytes = arguments.model.open()?;
