@@ -2,12 +2,15 @@
 //! and `libelucid.so`. No GPU is data, not an error.
 //!
 //! - [`lower`]: from the steps of a plan to launches, apart from any device;
+//! - [`cost`]: what such a launch costs, counted and not measured;
 //! - [`Device`], [`Cuda`]: an opened device, and the backend that runs those launches on it;
 //! - [`Compiler`], [`Cache`]: from kernel sources to code, once for each device;
+//! - [`timing`]: how long its launches take;
 //! - [`probe`]: what CUDA hardware and libraries this machine has, for people.
 
 mod backend;
 mod cache;
+pub mod cost;
 mod device;
 mod driver;
 mod error;
@@ -22,6 +25,8 @@ mod modules;
 #[allow(unsafe_code)]
 mod nvrtc;
 mod probe;
+#[allow(unsafe_code)]
+pub mod timing;
 
 pub use backend::Cuda;
 pub use cache::{Cache, Key};

@@ -12,6 +12,10 @@ pub struct Device {
     pub title: &'static str,
     /// Power mode that the clock belongs to.
     pub mode: &'static str,
+    /// Compute capability as compilers name it: 87 for 8.7.
+    pub arch: u32,
+    /// Multiprocessors, among which a launch's blocks are spread.
+    pub multiprocessors: u32,
     /// CUDA cores: one f32 multiply-add a clock each.
     pub cores: u32,
     /// Clock of the GPU in that mode, MHz.
@@ -32,6 +36,8 @@ pub const DEVICES: [Device; 9] = [
         name: "orin-nano",
         title: "Jetson Orin Nano 8 GB",
         mode: "15 W",
+        arch: 87,
+        multiprocessors: 8,
         cores: 1024,
         clock_mhz: 625.0,
         tensor_cores: 32,
@@ -43,6 +49,8 @@ pub const DEVICES: [Device; 9] = [
         name: "orin-nano-super",
         title: "Jetson Orin Nano 8 GB, Super",
         mode: "MAXN SUPER, 25 W",
+        arch: 87,
+        multiprocessors: 8,
         cores: 1024,
         clock_mhz: 1020.0,
         tensor_cores: 32,
@@ -54,6 +62,8 @@ pub const DEVICES: [Device; 9] = [
         name: "orin-nx",
         title: "Jetson Orin NX 16 GB",
         mode: "MAXN, 25 W",
+        arch: 87,
+        multiprocessors: 8,
         cores: 1024,
         clock_mhz: 918.0,
         tensor_cores: 32,
@@ -65,6 +75,8 @@ pub const DEVICES: [Device; 9] = [
         name: "orin-agx",
         title: "Jetson AGX Orin 64 GB",
         mode: "MAXN, 60 W",
+        arch: 87,
+        multiprocessors: 16,
         cores: 2048,
         clock_mhz: 1300.0,
         tensor_cores: 64,
@@ -76,6 +88,8 @@ pub const DEVICES: [Device; 9] = [
         name: "xavier",
         title: "Jetson AGX Xavier",
         mode: "MAXN, 30 W",
+        arch: 72,
+        multiprocessors: 8,
         cores: 512,
         clock_mhz: 1377.0,
         tensor_cores: 64,
@@ -87,6 +101,8 @@ pub const DEVICES: [Device; 9] = [
         name: "xavier-nx",
         title: "Jetson Xavier NX",
         mode: "15 W",
+        arch: 72,
+        multiprocessors: 6,
         cores: 384,
         clock_mhz: 1100.0,
         tensor_cores: 48,
@@ -98,6 +114,8 @@ pub const DEVICES: [Device; 9] = [
         name: "tx2",
         title: "Jetson TX2",
         mode: "Max-N, 15 W",
+        arch: 62,
+        multiprocessors: 2,
         cores: 256,
         clock_mhz: 1300.0,
         tensor_cores: 0,
@@ -109,6 +127,8 @@ pub const DEVICES: [Device; 9] = [
         name: "nano",
         title: "Jetson Nano",
         mode: "MAXN, 10 W",
+        arch: 53,
+        multiprocessors: 1,
         cores: 128,
         clock_mhz: 921.6,
         tensor_cores: 0,
@@ -120,6 +140,8 @@ pub const DEVICES: [Device; 9] = [
         name: "thor",
         title: "Jetson AGX Thor (T5000)",
         mode: "MAXN, 130 W",
+        arch: 110,
+        multiprocessors: 20,
         cores: 2560,
         clock_mhz: 1575.0,
         // 20 multiprocessors with four each; some tables count the whole chip's 96.
@@ -135,6 +157,12 @@ impl Device {
     #[must_use]
     pub fn find(name: &str) -> Option<&'static Self> {
         DEVICES.iter().find(|d| d.name == name)
+    }
+
+    /// Whether its tensor cores multiply 16 x 16 by 16 x 8 halves at once, which forward products are made of.
+    #[must_use]
+    pub fn multiplies_halves(&self) -> bool {
+        self.tensor_cores > 0 && self.arch >= 80
     }
 
     /// f32 operations a second on CUDA cores; a multiply-add is two.
@@ -193,6 +221,14 @@ mod tests {
             assert!(DEVICES[..i].iter().all(|d| d.name != device.name));
             assert!(!device.source.is_empty() && !device.mode.is_empty());
             assert!(device.bandwidth > 20.0 && device.clock_mhz > 500.0);
+            // Maxwell, Pascal, Ampere and Blackwell have 128 cores in one, Volta 64.
+            let each = if device.arch == 72 { 64 } else { 128 };
+            assert_eq!(
+                device.multiprocessors * each,
+                device.cores,
+                "{}",
+                device.name
+            );
         }
     }
 }

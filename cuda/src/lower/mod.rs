@@ -131,6 +131,17 @@ impl<'a> Lowering<'a> {
         Ok(to)
     }
 
+    /// Any step of an explanation, not audited.
+    ///
+    /// # Errors
+    /// Those of [`Lowering::step`].
+    pub fn launches(&self, step: &Step, init: Init) -> Result<Vec<Launch>, Error> {
+        match step.act {
+            Act::Seed => Ok(self.seed(step, init)),
+            _ => self.step(step, false),
+        }
+    }
+
     /// The seed of every map: reads the requests and writes the results of [`Layout`].
     #[must_use]
     pub fn seed(&self, step: &Step, init: Init) -> Vec<Launch> {

@@ -2,6 +2,7 @@
 
 mod against;
 mod bench;
+mod devices;
 mod doctor;
 mod eval;
 mod explain;
@@ -16,6 +17,7 @@ mod plan;
 mod prediction;
 mod python;
 mod report;
+mod roofline;
 mod say;
 mod target;
 mod train;

@@ -7,7 +7,8 @@ use elucid_core::graph::{NONE, Op};
 use elucid_core::plan::{Act, Content, Options, Plan, Region, Step, Value};
 use elucid_core::rule::Composite;
 
-use super::prediction::{self, OnDevice};
+use super::devices;
+use super::prediction::OnDevice;
 use super::say::say;
 use super::{Batch, ModelChoice, Rules, mebibytes};
 use crate::engine::PlanMemory;
@@ -38,7 +39,7 @@ const COLUMNS: usize = 64;
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.on.lists() {
-        prediction::list(arguments.json);
+        devices::list(arguments.json);
         return Ok(());
     }
     let bytes = arguments.model.open()?;
@@ -53,8 +54,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let mut memory = PlanMemory::new(&model);
     let plan = memory.plan(&model, &options)?;
-    if let Some(device) = arguments.on.find()? {
-        arguments.on.print(device, &model, &plan, arguments.json);
+    if arguments.on.predicts() {
+        arguments.on.print(&model, &plan, arguments.json)?;
     } else if arguments.json {
         say!("{}", json(&model, &plan));
     } else {

@@ -1,44 +1,50 @@
-//! `elucid plan --device`: how long the steps would take on a device, from its published peak numbers.
+//! `elucid plan --device`: how long the launches of a plan would take on a device, from its published peak numbers.
 //!
-//! A roofline: a step takes as long as its arithmetic or its memory traffic, whichever is more, at a share of the peak,
-//! and a launch. Convolutions and linear layers forwards run in f16 on tensor cores where a device has them; all else,
-//! relevance above all, in f32 on CUDA cores. Traffic is what the plan says: operands read, the result written (and read
-//! where it is added to), working memory written and read, weights at their stored width once for each product.
+//! The roofline of [`super::roofline`] at 100 % and at 50 % of the peaks. Forward products run in f16 on tensor cores where a
+//! device has those that they are made for and weights are stored in halves; all else, relevance above all, in f32.
 
 use anyhow::{Result, anyhow};
 use clap::Args;
+use elucid::cost::Cost;
 use elucid_core::Model;
-use elucid_core::graph::{NONE, Op, TensorId};
-use elucid_core::plan::{Act, Plan, Region, Step};
-use elucid_core::rule::Composite;
-use elucid_core::view::Weights;
+use elucid_core::plan::Plan;
 
-use super::plan::{act, batch, flops, node_name};
+use super::devices::numbers;
+use super::plan::{act, batch, node_name};
+use super::roofline::{self, Bound, Priced};
 use super::say::say;
 use crate::device::{DEVICES, Device};
 
+/// Names for `--device` that aren't devices: a list of them, and a line for each.
+const OTHERS: [&str; 2] = ["list", "all"];
+
 /// Names for `--device`.
-const NAMES: [&str; DEVICES.len() + 1] = {
-    let mut names = ["list"; DEVICES.len() + 1];
+const NAMES: [&str; DEVICES.len() + 2] = {
+    let mut names = [OTHERS[0]; DEVICES.len() + 2];
+    names[1] = OTHERS[1];
     let mut i = 0;
     while i < DEVICES.len() {
-        names[i + 1] = DEVICES[i].name;
+        names[i + 2] = DEVICES[i].name;
         i += 1;
     }
     names
 };
 
-/// What a launch of a kernel costs, in seconds: an assumption, the order of magnitude that is usual for CUDA.
+/// What the gap before a launch costs, in seconds: an assumption, the order of magnitude that is usual for CUDA.
 const LAUNCH: f64 = 5e-6;
 
 #[derive(Args)]
 pub struct OnDevice {
-    /// Predict the time of every step on this device from its published peak numbers; `list` shows all devices
+    /// Predict the time of every step on this device from its published peak numbers; `list` shows all devices, `all` a line of
+    /// prediction for each
     #[arg(long, value_name = "NAME", value_parser = NAMES)]
     device: Option<String>,
     /// Share of the published peaks that is reached, above 0, at most 1
     #[arg(long, default_value_t = 0.5, requires = "device", value_parser = share)]
     share: f64,
+    /// Predict without tensor cores
+    #[arg(long, requires = "device")]
+    no_tensor_cores: bool,
 }
 
 fn share(text: &str) -> Result<f64, String> {
@@ -48,276 +54,365 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-/// What bounds a step.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Bound {
-    Cores,
-    Tensor,
-    Memory,
-    Launch,
+/// A plan's launches on a device.
+struct OnOne<'a> {
+    device: &'a Device,
+    priced: Priced,
+    /// Whether tensor cores work, or why not.
+    tensor: Result<(), String>,
+    share: f64,
+    /// Maps of one call, if the plan explains.
+    maps: Option<usize>,
 }
 
-impl Bound {
-    const fn name(self) -> &'static str {
-        match self {
-            Bound::Cores => "CUDA cores",
-            Bound::Tensor => "tensor cores",
-            Bound::Memory => "memory",
-            Bound::Launch => "launch",
+impl<'a> OnOne<'a> {
+    fn new(of: &OnDevice, device: &'a Device, model: &Model<'_>, plan: &Plan<'_>) -> Result<Self> {
+        let tensor = roofline::tensor_cores(device, model, !of.no_tensor_cores);
+        let explains = !plan.relevance_steps().is_empty();
+        Ok(Self {
+            device,
+            priced: Priced::new(model, plan, tensor.is_ok())?,
+            tensor,
+            share: of.share,
+            maps: explains.then(|| plan.options().maps()),
+        })
+    }
+
+    /// Milliseconds of a forward pass, of an explanation and explanations a second, for some count of seconds.
+    fn times(&self, seconds: impl Fn(bool) -> f64) -> (f64, Option<(f64, f64)>) {
+        let explain = self.maps.map(|maps| {
+            let seconds = seconds(false);
+            (1e3 * seconds, maps as f64 / seconds)
+        });
+        (1e3 * seconds(true), explain)
+    }
+
+    /// At a share of the peaks.
+    fn at(&self, share: f64) -> (f64, Option<(f64, f64)>) {
+        self.times(|forward| self.priced.seconds(self.device, forward) / share)
+    }
+
+    /// At the peaks, whole blocks on multiprocessors.
+    fn whole(&self) -> (f64, Option<(f64, f64)>) {
+        self.times(|forward| self.priced.whole_seconds(self.device, forward))
+    }
+
+    /// At the share that was asked for, with gaps between launches.
+    fn with_gaps(&self) -> (f64, Option<(f64, f64)>) {
+        let gaps = |forward| self.priced.launches(forward).count() as f64 * LAUNCH;
+        self.times(|forward| self.priced.seconds(self.device, forward) / self.share + gaps(forward))
+    }
+
+    /// Seconds of a step with its gaps, what it costs, and what bounds it.
+    fn step(&self, index: usize) -> (f64, Cost, &'static str) {
+        let launches = &self.priced.steps[index];
+        let mut longest = (0.0, Bound::Memory);
+        let (mut work, mut cost) = (0.0, Cost::default());
+        for (_, price) in launches {
+            let (seconds, by) = roofline::bound(self.device, price);
+            work += seconds / self.share;
+            cost += *price;
+            if seconds > longest.0 {
+                longest = (seconds, by);
+            }
+        }
+        let gaps = launches.len() as f64 * LAUNCH;
+        let by = if gaps > work {
+            "launch"
+        } else {
+            longest.1.name()
+        };
+        (work + gaps, cost, by)
+    }
+
+    fn tensor(&self) -> String {
+        match &self.tensor {
+            Ok(()) => "forward products on tensor cores, relevance on CUDA cores".to_owned(),
+            Err(why) => format!("no tensor cores: {why}"),
         }
     }
-}
-
-/// The prediction for one step.
-struct Predicted {
-    seconds: f64,
-    bytes: u64,
-    bound: Bound,
 }
 
 impl OnDevice {
     /// Whether the devices are to be listed and nothing else.
     pub fn lists(&self) -> bool {
-        self.device.as_deref() == Some("list")
+        self.device.as_deref() == Some(OTHERS[0])
     }
 
-    /// The device to predict for.
-    pub fn find(&self) -> Result<Option<&'static Device>> {
-        let Some(name) = &self.device else {
-            return Ok(None);
-        };
-        let device = Device::find(name);
-        device
-            .map(Some)
-            .ok_or_else(|| anyhow!("there is no device {name}; see --device list"))
+    /// Whether something is to be predicted.
+    pub fn predicts(&self) -> bool {
+        self.device.is_some()
     }
 
     /// Prints the prediction for a plan.
-    pub fn print(&self, device: &Device, model: &Model<'_>, plan: &Plan<'_>, json: bool) {
-        let steps: Vec<Predicted> = plan
-            .steps()
-            .iter()
-            .map(|step| predict(device, self.share, model, plan, step))
-            .collect();
-        if json {
-            say!("{}", self.json(device, model, plan, &steps));
-        } else {
-            self.table(device, model, plan, &steps);
+    pub fn print(&self, model: &Model<'_>, plan: &Plan<'_>, json: bool) -> Result<()> {
+        let name = self.device.as_deref().unwrap_or_default();
+        if name == OTHERS[1] {
+            return self.all(model, plan, json);
         }
+        let device = Device::find(name)
+            .ok_or_else(|| anyhow!("there is no device {name}; see --device list"))?;
+        let one = OnOne::new(self, device, model, plan)?;
+        if json {
+            say!("{}", object(&one, model, plan, true));
+        } else {
+            table(&one, model, plan);
+        }
+        Ok(())
     }
 
-    fn json(
-        &self,
-        device: &Device,
-        model: &Model<'_>,
-        plan: &Plan<'_>,
-        predicted: &[Predicted],
-    ) -> serde_json::Value {
-        let (forward, explain) = totals(plan, predicted);
-        let steps = plan.steps().iter().zip(predicted).map(|(s, p)| {
+    /// A line for every device.
+    fn all(&self, model: &Model<'_>, plan: &Plan<'_>, json: bool) -> Result<()> {
+        let all: Vec<OnOne<'_>> = DEVICES
+            .iter()
+            .map(|device| OnOne::new(self, device, model, plan))
+            .collect::<Result<_>>()?;
+        if json {
+            for one in &all {
+                say!("{}", object(one, model, plan, false));
+            }
+            return Ok(());
+        }
+        say!("{}", model.description());
+        say!("{}, {}", batch(plan), memory(plan));
+        say!(
+            "A PREDICTION from published peak numbers: nothing was measured, on these devices or any other."
+        );
+        if let Some(one) = all.first() {
+            say!("{}\n", on_device(&one.priced));
+        }
+        say!(
+            "{:<16} {:>6} {:>7} {:>7} {:>6}  {:>9} {:>9} {:>9} {:>9} {:>7} {:>7}  tensor cores",
+            "",
+            "",
+            "GFLOP",
+            "f16",
+            "",
+            "forward",
+            "explain",
+            "explain",
+            "explain",
+            "a second",
+            ""
+        );
+        say!(
+            "{:<16} {:>6} {:>7} {:>7} {:>6}  {:>9} {:>9} {:>9} {:>9} {:>7} {:>7}",
+            "device",
+            "kernels",
+            "f32",
+            "tensor",
+            "MB",
+            "100 %",
+            "100 %",
+            "whole",
+            "50 %",
+            "100 %",
+            "50 %"
+        );
+        for one in &all {
+            let total = one.priced.total(false);
+            let (forward, full) = one.at(1.0);
+            let (half, whole) = (one.at(0.5).1, one.whole().1);
+            let ms =
+                |times: Option<(f64, f64)>| times.map_or("-".to_owned(), |t| format!("{:.2}", t.0));
+            let rate =
+                |times: Option<(f64, f64)>| times.map_or("-".to_owned(), |t| format!("{:.1}", t.1));
+            say!(
+                "{:<16} {:>6} {:>7.2} {:>7.2} {:>6.0}  {forward:>9.2} {:>9} {:>9} {:>9} {:>7} {:>7}  {}",
+                one.device.name,
+                one.priced.launches(false).count(),
+                total.f32_issued as f64 / 1e9,
+                total.tensor_issued as f64 / 1e9,
+                total.bytes() as f64 / 1e6,
+                ms(full),
+                ms(whole),
+                ms(half),
+                rate(full),
+                rate(half),
+                one.tensor.as_ref().map_or_else(String::as_str, |()| "yes")
+            );
+        }
+        Ok(())
+    }
+}
+
+fn memory(plan: &Plan<'_>) -> String {
+    let options = plan.options();
+    let modes = elucid_core::plan::Memory::ALL;
+    let name = modes.iter().find(|(mode, _)| *mode == options.memory);
+    let half = if options.half {
+        " in half precision"
+    } else {
+        ""
+    };
+    format!("memory {}{half}", name.map_or("", |(_, name)| name))
+}
+
+/// Bytes of the one allocation, in words.
+fn on_device(priced: &Priced) -> String {
+    let layout = &priced.layout;
+    let (all, weights, arena) = (layout.bytes(), layout.weight_bytes(), layout.arena_bytes());
+    format!(
+        "device memory: {:.1} MB, weights {:.1} MB, arena {:.1} MB, all else {:.3} MB",
+        all as f64 / 1e6,
+        weights as f64 / 1e6,
+        arena as f64 / 1e6,
+        (all - weights - arena) as f64 / 1e6
+    )
+}
+
+fn object(one: &OnOne<'_>, model: &Model<'_>, plan: &Plan<'_>, steps: bool) -> serde_json::Value {
+    let (device, priced) = (one.device, &one.priced);
+    let prices = |cost: &Cost| {
+        serde_json::json!({
+            "f32_flops": cost.f32_flops, "tensor_flops": cost.tensor_flops,
+            "f32_issued": cost.f32_issued, "tensor_issued": cost.tensor_issued,
+            "bytes_read": cost.read, "bytes_written": cost.written, "bytes_requested": cost.requested,
+        })
+    };
+    let times = |(forward, explain): (f64, Option<(f64, f64)>)| {
+        serde_json::json!({
+            "forward_ms": forward, "explain_ms": explain.map(|e| e.0),
+            "explanations_per_second": explain.map(|e| e.1),
+        })
+    };
+    let families = priced.families(device).into_iter().map(|f| {
+        serde_json::json!({
+            "kernels": f.name, "launches": f.launches, "ms": 1e3 * f.total(), "bound": f.bounds(), "cost": prices(&f.cost),
+        })
+    });
+    let (forward, explain) = one.with_gaps();
+    let mut object = serde_json::json!({
+        "device": device.name, "title": device.title, "mode": device.mode, "source": device.source,
+        "prediction": true, "share": one.share, "launch_us": LAUNCH * 1e6,
+        "forward_ms": forward, "explain_ms": explain.map(|e| e.0),
+        "images": plan.options().images, "targets": plan.options().targets,
+        "explanations_per_second": explain.map(|e| e.1),
+        "arena_bytes": plan.arena() * 4, "weight_bytes": model.sizes().1,
+        "device_bytes": priced.layout.bytes(), "tensor_cores": one.tensor.is_ok(),
+        "launches": priced.launches(false).count(), "forward_launches": priced.launches(true).count(),
+        "cost": prices(&priced.total(false)), "forward_cost": prices(&priced.total(true)),
+        "roofline": times(one.at(1.0)), "half_roofline": times(one.at(0.5)), "whole_blocks": times(one.whole()),
+        "families": families.collect::<Vec<_>>(),
+    });
+    if steps {
+        let steps = plan.steps().iter().enumerate().map(|(i, s)| {
+            let (seconds, cost, bound) = one.step(i);
             serde_json::json!({
-                "act": act(s), "node": model.node_name(s.node), "flops": flops(model, plan, s),
-                "bytes": p.bytes, "ms": p.seconds * 1e3, "bound": p.bound.name(),
+                "act": act(s), "node": model.node_name(s.node), "flops": cost.f32_flops + cost.tensor_flops,
+                "bytes": cost.bytes(), "ms": seconds * 1e3, "bound": bound,
+                "launches": priced.steps[i].len(),
             })
         });
-        serde_json::json!({
-            "device": device.name, "title": device.title, "mode": device.mode, "source": device.source,
-            "prediction": true, "share": self.share, "launch_us": LAUNCH * 1e6,
-            "forward_ms": forward * 1e3, "explain_ms": explain.map(|s| s * 1e3),
-            "images": plan.options().images, "targets": plan.options().targets,
-            "explanations_per_second": explain.map(|s| plan.options().maps() as f64 / s),
-            "arena_bytes": plan.arena() * 4, "weight_bytes": model.sizes().1,
-            "steps": steps.collect::<Vec<_>>(),
-        })
+        object["steps"] = steps.collect();
     }
-
-    fn table(&self, device: &Device, model: &Model<'_>, plan: &Plan<'_>, predicted: &[Predicted]) {
-        let (forward, explain) = totals(plan, predicted);
-        say!("{}", model.description());
-        say!("{} on {} ({})", batch(plan), device.title, device.mode);
-        say!(
-            "A PREDICTION from published peak numbers: nothing was measured, on this device or any other."
-        );
-        say!(
-            "{}: {}; source: {}",
-            device.name,
-            numbers(device),
-            device.source
-        );
-        say!(
-            "assumed: {:.0} % of these peaks, {:.0} us a launch, one launch a step, f16 tensor cores for products forwards where there are any, f32 CUDA cores for relevance\n",
-            self.share * 100.0,
-            LAUNCH * 1e6
-        );
-        let maps = plan.options().maps() as f64;
-        let per_second = explain.map_or(String::new(), |s| {
-            format!(", {:.1} explanations a second", maps / s)
-        });
-        let explain = explain.map_or(String::new(), |s| format!(", explain {:.2} ms", s * 1e3));
-        say!("forward {:.2} ms{explain}{per_second}\n", forward * 1e3);
-        say!(
-            "{:>4}  {:<9} {:<22} {:>8} {:>8} {:>9}  bound by",
-            "step",
-            "act",
-            "node",
-            "MFLOP",
-            "MB",
-            "ms"
-        );
-        for (i, (step, p)) in plan.steps().iter().zip(predicted).enumerate() {
-            say!(
-                "{i:>4}  {:<9} {:<22} {:>8.1} {:>8.2} {:>9.4}  {}",
-                act(step),
-                node_name(model, step),
-                flops(model, plan, step) as f64 / 1e6,
-                p.bytes as f64 / 1e6,
-                p.seconds * 1e3,
-                p.bound.name()
-            );
-        }
-    }
+    object
 }
 
-/// Lists the devices.
-pub fn list(json: bool) {
-    if json {
-        for d in &DEVICES {
-            say!(
-                "{}",
-                serde_json::json!({
-                    "device": d.name, "title": d.title, "mode": d.mode, "source": d.source,
-                    "cuda_cores": d.cores, "clock_mhz": d.clock_mhz, "tensor_cores": d.tensor_cores,
-                    "f32_flops": d.f32_flops(), "tensor_f16_flops": d.tensor_flops(),
-                    "bytes_per_second": d.bytes_per_second(),
-                })
-            );
-        }
-        return;
-    }
+fn table(one: &OnOne<'_>, model: &Model<'_>, plan: &Plan<'_>) {
+    let (device, priced) = (one.device, &one.priced);
+    say!("{}", model.description());
     say!(
-        "Published peak numbers, nothing measured. TFLOP/s: f32 on CUDA cores, dense f16 on tensor cores.\n"
+        "{}, {} on {} ({})",
+        batch(plan),
+        memory(plan),
+        device.title,
+        device.mode
     );
     say!(
-        "{:<16} {:<29} {:<17} {:>6} {:>5} {:>7} {:>7} {:>6}  source",
-        "name",
-        "device",
-        "mode",
-        "cores",
-        "MHz",
-        "f32",
-        "f16",
-        "GB/s"
+        "A PREDICTION from published peak numbers: nothing was measured, on this device or any other."
     );
-    for d in &DEVICES {
-        let tensor = d
-            .tensor_flops()
-            .map_or("-".to_owned(), |f| format!("{:.1}", f / 1e12));
+    say!(
+        "{}: {}; source: {}",
+        device.name,
+        numbers(device),
+        device.source
+    );
+    say!("{}", one.tensor());
+    say!("{}", on_device(priced));
+    let (all, forward) = (priced.total(false), priced.total(true));
+    say!(
+        "{} launches ({} of them forwards): {:.2} GFLOP f32 and {:.2} GFLOP on tensor cores issued, of which {:.2} and {:.2} are the network's; {:.1} MB from and to memory at least ({:.1} MB forwards), {:.1} MB requested of the L2 cache\n",
+        priced.launches(false).count(),
+        priced.launches(true).count(),
+        all.f32_issued as f64 / 1e9,
+        all.tensor_issued as f64 / 1e9,
+        all.f32_flops as f64 / 1e9,
+        all.tensor_flops as f64 / 1e9,
+        all.bytes() as f64 / 1e6,
+        forward.bytes() as f64 / 1e6,
+        all.requested as f64 / 1e6
+    );
+    say!(
+        "{:<44} {:>10} {:>10} {:>9}",
+        "",
+        "forward ms",
+        "explain ms",
+        "a second"
+    );
+    let line = |what: String, (forward, explain): (f64, Option<(f64, f64)>)| {
+        let (ms, rate) = explain.map_or(("-".to_owned(), "-".to_owned()), |(ms, rate)| {
+            (format!("{ms:.2}"), format!("{rate:.1}"))
+        });
+        say!("{what:<44} {forward:>10.2} {ms:>10} {rate:>9}");
+    };
+    line("100 % of the roofline".to_owned(), one.at(1.0));
+    line(
+        "the same, multiprocessors do whole blocks".to_owned(),
+        one.whole(),
+    );
+    line("50 % of the roofline".to_owned(), one.at(0.5));
+    let share = 100.0 * one.share;
+    let gaps = format!(
+        "{share:.0} %, and assumed {:.0} us for a launch",
+        LAUNCH * 1e6
+    );
+    line(gaps, one.with_gaps());
+    say!(
+        "\n{:<14} {:>8} {:>9} {:>6} {:>9} {:>9} {:>8}  bound by",
+        "kernels",
+        "launches",
+        "ms, 100 %",
+        "share",
+        "GFLOP",
+        "issued",
+        "MB"
+    );
+    let seconds = priced.seconds(device, false);
+    for f in priced.families(device) {
         say!(
-            "{:<16} {:<29} {:<17} {:>6} {:>5.0} {:>7.3} {tensor:>7} {:>6.1}  {}",
-            d.name,
-            d.title,
-            d.mode,
-            d.cores,
-            d.clock_mhz,
-            d.f32_flops() / 1e12,
-            d.bandwidth,
-            d.source
+            "{:<14} {:>8} {:>9.3} {:>4.1} % {:>9.3} {:>9.3} {:>8.2}  {}",
+            f.name,
+            f.launches,
+            1e3 * f.total(),
+            100.0 * f.total() / seconds,
+            (f.cost.f32_flops + f.cost.tensor_flops) as f64 / 1e9,
+            (f.cost.f32_issued + f.cost.tensor_issued) as f64 / 1e9,
+            f.cost.bytes() as f64 / 1e6,
+            f.bounds()
         );
     }
-}
-
-fn numbers(device: &Device) -> String {
-    let tensor = device
-        .tensor_flops()
-        .map_or("no tensor cores".to_owned(), |f| {
-            format!("{:.1} TFLOP/s f16 dense on tensor cores", f / 1e12)
-        });
-    format!(
-        "{:.2} TFLOP/s f32 on {} CUDA cores at {:.0} MHz, {tensor}, {} GB/s",
-        device.f32_flops() / 1e12,
-        device.cores,
-        device.clock_mhz,
-        device.bandwidth
-    )
-}
-
-/// Seconds of the forward pass and, if the plan has one, of the explanation.
-fn totals(plan: &Plan<'_>, steps: &[Predicted]) -> (f64, Option<f64>) {
-    let sum = |steps: &[Predicted]| steps.iter().map(|p| p.seconds).sum();
-    let explains = !plan.relevance_steps().is_empty();
-    (
-        sum(&steps[..plan.forward_steps().len()]),
-        explains.then(|| sum(steps)),
-    )
-}
-
-fn predict(
-    device: &Device,
-    share: f64,
-    model: &Model<'_>,
-    plan: &Plan<'_>,
-    step: &Step,
-) -> Predicted {
-    let product = matches!(model.node(step.node).op, Op::Conv(_) | Op::Linear(_))
-        && matches!(step.act, Act::Forward | Act::Recompute);
-    let (peak, unit) = match device.tensor_flops() {
-        Some(tensor) if product => (tensor, Bound::Tensor),
-        _ => (device.f32_flops(), Bound::Cores),
-    };
-    let bytes = bytes(model, plan, step);
-    let arithmetic = flops(model, plan, step) as f64 / (share * peak);
-    let memory = bytes as f64 / (share * device.bytes_per_second());
-    let work = arithmetic.max(memory);
-    let bound = if LAUNCH > work {
-        Bound::Launch
-    } else if arithmetic > memory {
-        unit
-    } else {
-        Bound::Memory
-    };
-    Predicted {
-        seconds: work + LAUNCH,
-        bytes,
-        bound,
-    }
-}
-
-/// Bytes that a step moves.
-fn bytes(model: &Model<'_>, plan: &Plan<'_>, step: &Step) -> u64 {
-    let read: u64 = step.ins.iter().map(|r| u64::from(r.len)).sum();
-    let out = u64::from(step.out.len) * if step.accumulate { 2 } else { 1 };
-    let scratch = 2 * u64::from(step.scratch.len);
-    4 * (read + out + scratch) + weight_bytes(model, plan, step)
-}
-
-fn weight_bytes(model: &Model<'_>, plan: &Plan<'_>, step: &Step) -> u64 {
-    let stored = |id: TensorId| match model.weights(id) {
-        Some(Weights::F32(w)) if id != NONE => 4 * w.len() as u64,
-        Some(Weights::F16(w)) if id != NONE => 2 * w.len() as u64,
-        _ => 0,
-    };
-    let op = model.node(step.node).op;
-    let weights = op.layer().map_or(0, |c| stored(c.weight));
-    let vectors: u64 = op.vectors().map(stored).iter().sum();
-    let options = plan.options();
-    let (images, maps) = (options.images as u64, options.maps() as u64);
-    let shared = match options.composite {
-        Some(Composite::Chain(_) | Composite::Attention) => 0,
-        Some(Composite::Rules(_)) | None => images,
-    };
-    match step.act {
-        Act::Forward | Act::Recompute => weights + vectors,
-        // The convolution of the image works on sums of its weights.
-        Act::Relevance if step.ins[0] == Region::EMPTY => weights * maps,
-        Act::Relevance => weights * (shared + maps),
-        Act::Gate => vectors * maps,
-        Act::Seed
-        | Act::Weigh
-        | Act::Split
-        | Act::Collect
-        | Act::Enlarge
-        | Act::Pack
-        | Act::Unpack => 0,
+    say!(
+        "\n{:>4}  {:<9} {:<22} {:>8} {:>8} {:>8} {:>9}  bound by ({share:.0} % and launches)",
+        "step",
+        "act",
+        "node",
+        "launches",
+        "MFLOP",
+        "MB",
+        "ms"
+    );
+    for (i, step) in plan.steps().iter().enumerate() {
+        let (seconds, cost, bound) = one.step(i);
+        say!(
+            "{i:>4}  {:<9} {:<22} {:>8} {:>8.1} {:>8.2} {:>9.4}  {bound}",
+            act(step),
+            node_name(model, step),
+            priced.steps[i].len(),
+            (cost.f32_flops + cost.tensor_flops) as f64 / 1e6,
+            cost.bytes() as f64 / 1e6,
+            seconds * 1e3
+        );
     }
 }
 
@@ -327,45 +422,56 @@ mod tests {
     use crate::engine::PlanMemory;
     use crate::synthetic;
     use elucid_core::plan::Options;
-    use elucid_core::rule::Split;
+    use elucid_core::rule::{Composite, Split};
 
-    fn explain_seconds(device: &str, share: f64) -> (f64, f64) {
+    /// Milliseconds of ResNet-18, forwards and explained.
+    fn times(device: &str, share: f64, no_tensor_cores: bool) -> (f64, f64) {
         let bytes = synthetic::imagenet(18, true).unwrap();
         let bytes = crate::model_file::ModelBytes::from_bytes(&bytes, "random");
         let model = bytes.parse().unwrap();
         let options = Options::new(model.input_shape(), Some(Composite::exact(Split::Ratio)));
         let mut memory = PlanMemory::new(&model);
         let plan = memory.plan(&model, &options).unwrap();
-        let device = Device::find(device).unwrap();
-        let steps: Vec<_> = plan
-            .steps()
-            .iter()
-            .map(|s| predict(device, share, &model, &plan, s))
-            .collect();
-        assert!(steps.iter().all(|s| s.seconds >= LAUNCH));
-        let least: u64 = model.sizes().1;
-        let moved: u64 = steps[..plan.forward_steps().len()]
-            .iter()
-            .map(|s| s.bytes)
+        let of = OnDevice {
+            device: None,
+            share,
+            no_tensor_cores,
+        };
+        let one = OnOne::new(&of, Device::find(device).unwrap(), &model, &plan).unwrap();
+        let steps = (0..plan.steps().len()).map(|i| one.step(i));
+        let sum: f64 = steps.clone().map(|s| s.0).sum();
+        let (forward, explain) = one.with_gaps();
+        let explain = explain.unwrap().0;
+        assert!((1e3 * sum / explain - 1.0).abs() < 1e-9, "{sum} {explain}");
+        let moved: u64 = steps
+            .take(plan.forward_steps().len())
+            .map(|s| s.1.bytes())
             .sum();
-        assert!(moved > least, "every weight is read once");
-        let (forward, explain) = totals(&plan, &steps);
-        (forward, explain.unwrap())
+        assert!(moved > model.sizes().1, "every weight is read once");
+        assert!(one.whole().1.unwrap().0 >= one.at(1.0).1.unwrap().0);
+        (forward, explain)
     }
 
     #[test]
     fn predictions_are_ordered_as_the_devices_are() {
-        let nano = explain_seconds("nano", 0.5);
-        let orin = explain_seconds("orin-nano", 0.5);
-        let fast = explain_seconds("orin-nano-super", 0.5);
-        let thor = explain_seconds("thor", 0.5);
-        assert!(nano.1 > orin.1 && orin.1 > fast.1 && fast.1 > thor.1);
-        for (forward, explain) in [nano, orin, fast, thor] {
-            assert!(0.0 < forward && forward < explain);
-        }
-        assert!(explain_seconds("nano", 1.0).1 < nano.1);
+        let all = ["nano", "orin-nano", "orin-nano-super", "thor"];
+        let all = all.map(|name| times(name, 0.5, false));
+        assert!(all.windows(2).all(|pair| pair[0].1 > pair[1].1));
+        assert!(
+            all.iter()
+                .all(|&(forward, explain)| 0.0 < forward && forward < explain)
+        );
+        let nano = all[0];
+        assert!(times("nano", 1.0, false).1 < nano.1);
         // 3.6 GFLOP forwards on 236 GFLOP/s at half the peak is 31 ms at least.
-        assert!((0.030..0.060).contains(&nano.0), "{}", nano.0);
+        assert!((30.0..60.0).contains(&nano.0), "{}", nano.0);
+    }
+
+    #[test]
+    fn only_some_tensor_cores_are_of_use() {
+        assert!(times("orin-nano", 0.5, true).0 > times("orin-nano", 0.5, false).0);
+        // Xavier has others.
+        assert_eq!(times("xavier", 0.5, true), times("xavier", 0.5, false));
     }
 
     #[test]

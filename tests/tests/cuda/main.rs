@@ -2,4 +2,6 @@
 //! are executed on the CPU; and whole explanations through the suite.
 
 mod explanations;
+mod gates;
+mod prices;
 mod steps;
