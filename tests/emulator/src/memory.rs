@@ -125,7 +125,7 @@ impl<'e> Memory<'e> {
         unsafe {
             self.start()
                 .add(offset)
-                .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len())
+                .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
         }
         self.emulator
             .initialise(self.address() + offset as u64, bytes.len());
