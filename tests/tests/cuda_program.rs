@@ -287,3 +287,54 @@ fn a_c_program_explains_on_the_device() {
         }
     }
 }
+
+#[test]
+fn a_gpu_that_cannot_be_used_is_one_line_that_names_what_works() {
+    let folder = mock_driver(false);
+    let of = |settings: &[(&str, &str)], command: &str| {
+        let mut variables = vec![("LD_LIBRARY_PATH", folder.as_os_str())];
+        variables.extend(
+            settings
+                .iter()
+                .map(|(name, value)| (*name, OsStr::new(*value))),
+        );
+        let words: Vec<&str> = command.split_whitespace().collect();
+        let outcome = Place::new().run_in(&variables, &words);
+        (outcome.code, outcome.stdout, outcome.stderr)
+    };
+    for (settings, what) in [
+        (("MOCK_DEVICES", "0"), "finds no device"),
+        (("MOCK_DRIVER_VERSION", "10020"), "11.4 is needed"),
+        (("MOCK_FAIL", "cuInit:999"), "CUDA_ERROR_UNKNOWN"),
+        (("ELUCID_NVRTC", "/nowhere"), "/nowhere"),
+    ] {
+        for command in ["explain --model m.elucid a.png", "bench --model m.elucid"] {
+            let (code, _, line) = of(&[settings], &format!("{command} --backend cuda"));
+            assert_eq!(code, Some(1), "{command}: {line}");
+            assert!(
+                line.contains(what) && line.contains("use --backend cpu"),
+                "{line}"
+            );
+            assert_eq!(line.lines().count(), 1, "{line}");
+        }
+        let (code, text, line) = of(&[settings], "doctor");
+        assert_eq!((code, line.as_str()), (Some(0), ""), "{settings:?}");
+        assert!(text.contains(what), "{text}");
+    }
+    for (command, code, what) in [
+        (
+            "explain --model m.elucid a.png --device 1",
+            1,
+            "add --backend cuda",
+        ),
+        (
+            "train ala --config a.toml -o run --backend cuda",
+            2,
+            "training runs on the CPU",
+        ),
+    ] {
+        let (found, _, line) = of(&[], command);
+        assert_eq!(found, Some(code), "{command}: {line}");
+        assert!(line.contains(what), "{line}");
+    }
+}

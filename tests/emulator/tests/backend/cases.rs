@@ -14,13 +14,14 @@ use elucid_core::plan::{End, Memory as Kept, Options};
 use elucid_core::rule::{Composite, Init, Split, Target};
 use elucid_core::{Error, Model, Shape};
 
+use crate::c_api;
 use crate::model::{Bytes, Memory, image};
 
 /// Largest difference to the CPU, as a share of the largest value.
 const TOLERANCE: f32 = 1e-4;
 
 /// One line for the parent.
-fn say(line: &str) {
+pub fn say(line: &str) {
     println!("\nsaid: {line}");
 }
 
@@ -32,6 +33,8 @@ pub fn run(case: &str) {
         "plans" => plans(),
         "mistakes" => mistakes(),
         "fault" => fault(),
+        "c_api" => c_api::explain(),
+        "c_status" => c_api::status(),
         other => panic!("no case {other}"),
     }
 }
@@ -44,7 +47,7 @@ fn open() -> Arc<Device> {
     Device::open(0).unwrap_or_else(|e| panic!("{e}"))
 }
 
-fn close(got: &[f32], want: &[f32], what: &str) {
+pub fn close(got: &[f32], want: &[f32], what: &str) {
     assert_eq!(got.len(), want.len(), "{what}");
     let largest = want.iter().fold(0f32, |m, v| m.max(v.abs()));
     for (i, (g, w)) in got.iter().zip(want).enumerate() {

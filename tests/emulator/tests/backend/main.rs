@@ -5,6 +5,7 @@
 //! folder in `LD_LIBRARY_PATH`. `ELUCID_NVRTC` names the compiler; without it everything that compiles says that it was
 //! skipped.
 
+mod c_api;
 mod cases;
 mod model;
 
@@ -89,6 +90,8 @@ fn child(case: &str, folder: &Folder, changes: &[(&str, &str)]) -> Ran {
         // As new as any compiler's PTX.
         .env("MOCK_DRIVER_VERSION", "13090")
         .env("MOCK_LOG", &log)
+        // Emulated, they take ten times as long, and it isn't about them here.
+        .env("ELUCID_CUDA_TENSOR_CORES", "0")
         // Compiled once for all cases and runs; what is about the cache itself has one of its own.
         .env(
             "ELUCID_CACHE",
@@ -193,6 +196,30 @@ fn ledgers_batches_targets_and_plans_are_the_cpus() {
         let ran = child(case, &folder, &[]);
         assert_eq!(ran.line(), "done", "{case}");
     }
+}
+
+#[test]
+fn the_c_api_explains_on_the_device_and_gives_it_back() {
+    if compiler("the C API on a device").is_none() {
+        return;
+    }
+    let folder = Folder::new();
+    let ran = child("c_api", &folder, &[]);
+    assert_eq!(ran.line(), "done");
+    assert_eq!(ran.lines("alloc"), ran.lines("free"), "{}", ran.log);
+    assert_eq!(ran.lines("leaked"), 0, "{}", ran.log);
+    assert!(ran.lines("graph launch") > 0, "{}", ran.log);
+    let memory = [("MOCK_MEMORY", "300000"), ("ELUCID_BACKEND_STATUS", "45")];
+    assert_eq!(child("c_status", &folder, &memory).line(), "done");
+    let none = [
+        ("ELUCID_NVRTC", "/nowhere"),
+        ("ELUCID_BACKEND_STATUS", "44"),
+    ];
+    assert_eq!(child("c_status", &folder, &none).line(), "done");
+    let broken = [("MOCK_FAIL", "cuInit:999"), ("ELUCID_BACKEND_STATUS", "42")];
+    assert_eq!(child("c_status", &folder, &broken).line(), "done");
+    let devices = [("MOCK_DEVICES", "0"), ("ELUCID_BACKEND_STATUS", "41")];
+    assert_eq!(child("c_status", &folder, &devices).line(), "done");
 }
 
 #[test]

@@ -30,10 +30,15 @@ impl Bytes {
         }
     }
 
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        let bytes: &[u8] = bytemuck::cast_slice(&self.lines);
+        &bytes[..self.len]
+    }
+
     /// The model.
     pub fn model(&self) -> Model<'_> {
-        let bytes: &[u8] = bytemuck::cast_slice(&self.lines);
-        Model::parse(&bytes[..self.len]).expect("a model")
+        Model::parse(self.bytes()).expect("a model")
     }
 }
 
