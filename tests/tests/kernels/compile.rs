@@ -136,7 +136,10 @@ fn kernels_of(source: &Source, arch: u32, code: Code) -> Vec<Compiled> {
             }
         })
         .collect();
-    assert!(usages.is_empty(), "{at}: kernels that Rust doesn't know: {usages:?}");
+    assert!(
+        usages.is_empty(),
+        "{at}: kernels that Rust doesn't know: {usages:?}"
+    );
     all
 }
 

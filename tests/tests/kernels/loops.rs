@@ -144,7 +144,9 @@ fn judge(compiled: &Compiled, function: &Function) -> String {
 fn inner_loops_multiply_and_add() {
     let all = compile::all();
     if all.is_empty() || sass::disassembler().is_none() {
-        say("skipped: machine code isn't looked at, as ELUCID_NVDISASM names no nvdisasm, or ELUCID_NVRTC no libnvrtc");
+        say(
+            "skipped: machine code isn't looked at, as ELUCID_NVDISASM names no nvdisasm, or ELUCID_NVRTC no libnvrtc",
+        );
         return;
     }
     let mut seen = 0;

@@ -54,9 +54,8 @@ impl Nvrtc {
     pub fn version(&self) -> (i32, i32) {
         let (mut major, mut minor) = (0, 0);
         // SAFETY: the call writes two integers.
-        let status = unsafe {
-            self.function::<Version>("nvrtcVersion")(&raw mut major, &raw mut minor)
-        };
+        let status =
+            unsafe { self.function::<Version>("nvrtcVersion")(&raw mut major, &raw mut minor) };
         assert_eq!(status, 0, "nvrtcVersion");
         (major, minor)
     }
@@ -130,8 +129,7 @@ impl Nvrtc {
         assert_eq!(status, 0, "{getter}Size");
         let mut bytes = vec![0u8; size];
         // SAFETY: the buffer is as long as NVRTC asked for; the program exists.
-        let status =
-            unsafe { self.function::<Read>(getter)(program, bytes.as_mut_ptr().cast()) };
+        let status = unsafe { self.function::<Read>(getter)(program, bytes.as_mut_ptr().cast()) };
         assert_eq!(status, 0, "{getter}");
         bytes
     }

@@ -261,7 +261,11 @@ fn sorted(lists: &[&[&'static str]]) -> Vec<&'static str> {
 #[test]
 fn nothing_of_c_is_left_out() {
     assert_eq!(names("pub struct "), sorted(&[STRUCTS]), "structs");
-    assert_eq!(names("pub const "), sorted(&[CONSTANTS, ALONE]), "constants");
+    assert_eq!(
+        names("pub const "),
+        sorted(&[CONSTANTS, ALONE]),
+        "constants"
+    );
     // As `LEAST_Z` in core/src/op/mod.rs.
     assert_eq!(c::ELUCID_LEAST_Z as f32, 1e-30);
 }

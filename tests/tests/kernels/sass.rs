@@ -41,7 +41,10 @@ pub fn parse(text: &str) -> Vec<Function> {
     let mut labels: Vec<(&str, usize)> = Vec::new();
     let mut branches: Vec<(usize, &str)> = Vec::new();
     for line in text.lines().map(str::trim) {
-        if let Some(name) = line.strip_prefix(".text.").and_then(|l| l.strip_suffix(':')) {
+        if let Some(name) = line
+            .strip_prefix(".text.")
+            .and_then(|l| l.strip_suffix(':'))
+        {
             resolve(all.last_mut(), &mut labels, &mut branches);
             all.push(Function {
                 name: name.to_owned(),
@@ -79,7 +82,9 @@ fn resolve<'t>(
     if let Some(function) = function {
         for (from, target) in branches.iter() {
             let at = labels.iter().find(|(label, _)| label == target);
-            function.loops.extend(at.filter(|(_, at)| at <= from).map(|(_, at)| (*at, *from)));
+            function
+                .loops
+                .extend(at.filter(|(_, at)| at <= from).map(|(_, at)| (*at, *from)));
         }
     }
     labels.clear();
@@ -95,9 +100,14 @@ fn instruction(line: &str) -> Option<&str> {
     }
     let mut words = rest.trim_start_matches(['{', ' ']).split_whitespace();
     let first = words.next()?;
-    let name = if first.starts_with('@') { words.next()? } else { first };
+    let name = if first.starts_with('@') {
+        words.next()?
+    } else {
+        first
+    };
     let name = name.trim_end_matches(';');
-    name.starts_with(|c: char| c.is_ascii_uppercase()).then_some(name)
+    name.starts_with(|c: char| c.is_ascii_uppercase())
+        .then_some(name)
 }
 
 impl Function {

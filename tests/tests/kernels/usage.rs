@@ -33,7 +33,8 @@ pub fn parse(log: &str) -> Vec<(String, Usage)> {
         };
         if line.contains("bytes stack frame") {
             usage.stack += number(line, " bytes stack frame");
-            usage.spills += number(line, " bytes spill stores") + number(line, " bytes spill loads");
+            usage.spills +=
+                number(line, " bytes spill stores") + number(line, " bytes spill loads");
         }
         if line.contains("registers") && line.contains("Used ") {
             usage.registers = number(line, " registers");
