@@ -19,7 +19,27 @@ use half::f16;
 const MOST: f64 = 2.0;
 
 /// Accesses that may cost more: the file, a part of the line, how much, and why.
-const EXCEPTIONS: &[(&str, &str, f64, &str)] = &[];
+const EXCEPTIONS: &[(&str, &str, f64, &str)] = &[
+    (
+        "forward.cuh",
+        "? p.scale[n + c]",
+        4.0,
+        "once a tile, from the cache, and only four bytes are known to be aligned",
+    ),
+    ("forward.cuh", "? p.shift[n + c]", 4.0, "the same"),
+    (
+        "collect.cu",
+        "r[",
+        3.0,
+        "an image has three channels: the three loads share their lines of the cache",
+    ),
+    (
+        "product.cuh",
+        "image[j][(unsigned int)",
+        3.0,
+        "rows of an image with three channels: the loads of a tap share their lines of the cache",
+    ),
+];
 
 /// Numbers from 0 to 1, the same for the same seed.
 fn numbers(seed: u32, count: usize) -> Vec<f32> {
@@ -74,7 +94,10 @@ impl Device {
         let taps = s.kh * s.kw;
         let stored = (s.co.div_ceil(16) * 16 * taps * s.ci) as usize;
         let (a, r) = (self.numbers("a", inputs), self.numbers("r", cells));
-        let (wide, half) = (self.numbers("weights", stored), self.halves("weights", stored));
+        let (wide, half) = (
+            self.numbers("weights", stored),
+            self.halves("weights", stored),
+        );
         let sums = self.numbers("sums", ((taps + 1) * s.co.div_ceil(16) * 16) as usize);
         let scale = self.numbers("scale", s.co as usize);
         let (y, z) = (self.numbers("y", cells), self.numbers("s", cells));
@@ -160,7 +183,10 @@ impl Device {
         let (cells, pixels) = ((s.oh * s.ow * s.co) as usize, (s.h * s.w) as usize);
         let taps = s.kh * s.kw;
         let weights = self.halves("weights", (s.co * taps * s.ci) as usize);
-        let (x, r) = (self.numbers("x", pixels * s.ci as usize), self.numbers("r", cells));
+        let (x, r) = (
+            self.numbers("x", pixels * s.ci as usize),
+            self.numbers("r", cells),
+        );
         let sums = self.numbers("sums", ((taps + 1) * s.co) as usize);
         let (y, heat) = (self.numbers("y", cells), self.numbers("heat", pixels));
         let out = self.numbers("out", pixels * s.ci as usize);
@@ -208,8 +234,14 @@ impl Device {
     /// A fully connected layer.
     fn linear(&self, ci: u32, co: u32) {
         let stored = (ci * co.div_ceil(16) * 16) as usize;
-        let (a, r) = (self.numbers("a", ci as usize), self.numbers("r", co as usize));
-        let (s, out) = (self.numbers("s", co as usize), self.numbers("out", ci as usize));
+        let (a, r) = (
+            self.numbers("a", ci as usize),
+            self.numbers("r", co as usize),
+        );
+        let (s, out) = (
+            self.numbers("s", co as usize),
+            self.numbers("out", ci as usize),
+        );
         let sums = self.numbers("sums", (2 * co.div_ceil(16) * 16) as usize);
         let shape = p::ConvShape {
             h: 1,
@@ -223,7 +255,10 @@ impl Device {
             stride: 1,
             pad: 0,
         };
-        let each = [(self.numbers("weights", stored), false), (self.halves("weights", stored), true)];
+        let each = [
+            (self.numbers("weights", stored), false),
+            (self.halves("weights", stored), true),
+        ];
         for (weight, half) in each {
             let of = |both: Precisions| if half { both.f16 } else { both.f32 };
             let params = p::ConvParams {
@@ -273,7 +308,10 @@ impl Device {
         };
         let half = Shape::new(shape.h / 2, shape.w / 2, shape.c);
         let [m, s, r, skip] = ["m", "s", "r", "skip"].map(|name| self.numbers(name, count));
-        let (y, pooled) = (self.numbers("y", half.elements()), self.numbers("r", half.elements()));
+        let (y, pooled) = (
+            self.numbers("y", half.elements()),
+            self.numbers("r", half.elements()),
+        );
         let packed = self.numbers("packed", count / 2);
         let (from, to_both) = ((m.address(), s.address()), (r.address(), skip.address()));
         let channels = shape.c as usize;
@@ -356,16 +394,27 @@ fn accesses_take_what_their_bytes_need() {
     assert!(!all.is_empty(), "the checker counts");
     all.sort_by(|a, b| b.excess().total_cmp(&a.excess()));
     let mut wrong = String::new();
+    let mut used = vec![false; EXCEPTIONS.len()];
     for site in &all {
         let text = line(site);
         println!("{:.2}: {site}: {text}", site.excess());
         let exception = EXCEPTIONS
             .iter()
-            .find(|(file, part, ..)| *file == site.place.file && text.contains(part));
-        let most = exception.map_or(MOST, |(_, _, most, _)| *most);
-        if site.excess() > most {
-            wrong += &format!("\n{:.2} times what is needed: {site}: {text}", site.excess());
+            .position(|(file, part, ..)| *file == site.place.file && text.contains(part));
+        let most = exception.map_or(MOST, |index| EXCEPTIONS[index].2);
+        if let Some(index) = exception.filter(|_| site.excess() > MOST) {
+            used[index] = true;
+            println!("      allowed: {}", EXCEPTIONS[index].3);
         }
+        if site.excess() > most {
+            wrong += &format!(
+                "\n{:.2} times what is needed: {site}: {text}",
+                site.excess()
+            );
+        }
+    }
+    for (exception, _) in EXCEPTIONS.iter().zip(used).filter(|(_, used)| !used) {
+        wrong += &format!("\nan exception that nothing needs: {exception:?}");
     }
     assert!(wrong.is_empty(), "{wrong}");
 }

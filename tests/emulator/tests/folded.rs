@@ -2,9 +2,7 @@
 
 use elucid_emulator::{Emulator, Memory, Order};
 use elucid_kernels::conv as kernels;
-use elucid_kernels::params::{
-    FoldedDivideParams, Of, Part, TermInputsParams, TermWeightsParams,
-};
+use elucid_kernels::params::{FoldedDivideParams, Of, Part, TermInputsParams, TermWeightsParams};
 use elucid_kernels::{Kernel, params::Address};
 use half::f16;
 
@@ -101,8 +99,12 @@ fn terms_take_their_part_of_weights() {
                 (kernels::TERM_WEIGHTS.f16, &packed),
             ];
             for (kernel, weights) in each {
-                check(kernel, want.len(), &[Some(weights), scale], &want, |at, to| {
-                    TermWeightsParams {
+                check(
+                    kernel,
+                    want.len(),
+                    &[Some(weights), scale],
+                    &want,
+                    |at, to| TermWeightsParams {
                         weight: at[0],
                         scale: at[1],
                         to,
@@ -112,8 +114,8 @@ fn terms_take_their_part_of_weights() {
                         part: part as u32,
                         gamma: GAMMA,
                         sign: SIGN,
-                    }
-                });
+                    },
+                );
             }
         }
     }
@@ -156,9 +158,13 @@ fn terms_take_their_part_of_inputs_and_bias() {
                     .map(|j| shift.map_or(0.0, |s| SIGN * part_of(Part::MorePositive, s[j])))
                     .collect();
                 let aside = vec![0.0; count];
-                check(kernel, threads, &[Some(&a), shift, Some(&aside)], &bias, |at, to| {
-                    params(at, at[2], to)
-                });
+                check(
+                    kernel,
+                    threads,
+                    &[Some(&a), shift, Some(&aside)],
+                    &bias,
+                    |at, to| params(at, at[2], to),
+                );
             }
         }
     }
@@ -173,7 +179,11 @@ fn cells_that_pass_are_divided() {
             let one = |e: usize| {
                 let passes = whole.is_none_or(|w| w[e] * sign > 0.0);
                 let z = z[e] + if z[e] < 0.0 { -eps } else { eps };
-                if passes && z != 0.0 { GAMMA * r[e] / z } else { 0.0 }
+                if passes && z != 0.0 {
+                    GAMMA * r[e] / z
+                } else {
+                    0.0
+                }
             };
             let want: Vec<f32> = (0..count).map(one).collect();
             let inputs = [Some(&r[..]), Some(&z[..]), whole];

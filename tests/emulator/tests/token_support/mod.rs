@@ -41,13 +41,16 @@ pub fn run(inputs: &[Option<&[f32]>], count: usize, shift: usize, lower: Lower<'
     let size = count + inputs.iter().flatten().map(|i| i.len()).sum::<usize>();
     if size <= CHECKED {
         let checked = run_on(Emulator::checked(), inputs, count, shift, lower);
-        assert!(bits(&fast) == bits(&checked), "checked, it is another result");
+        assert!(
+            bits(&fast) == bits(&checked),
+            "checked, it is another result"
+        );
     }
     fast
 }
 
 /// The most values that the checker, a hundred times slower, is shown.
-const CHECKED: usize = 12_000;
+const CHECKED: usize = 40_000;
 
 fn run_on(
     e: &'static Emulator,
