@@ -97,7 +97,7 @@ timing() {
     say "times of kernels"
     local example=${CARGO_TARGET_DIR:-target}/$FOLDER/examples/timing memory
     if [ -n "$EMULATED" ]; then
-        "$example" --depth 18 --size 32 --memory keep --rounds 1
+        "$example" --depth 18 --width 4 --size 32 --memory keep --rounds 1
         return
     fi
     for memory in keep block; do

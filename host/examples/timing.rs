@@ -11,10 +11,13 @@ use elucid::Device;
 use elucid::cost::{self, Cost};
 use elucid::timing::{Ceilings, Timed, Timing, ceilings};
 use elucid_core::Shape;
+use elucid_core::arch::resnet::Resnet;
 use elucid_core::plan::{Memory, Options};
 use elucid_core::rule::{Composite, Split};
 use elucid_host::engine::{PlanMemory, explain_error};
+use elucid_host::import;
 use elucid_host::model_file::ModelBytes;
+use elucid_host::preprocess;
 use elucid_host::synthetic::{self, Random};
 
 #[derive(Parser)]
@@ -23,6 +26,9 @@ struct Arguments {
     /// Depth of the ResNet: 18, 34, 50, 101 or 152
     #[arg(long, default_value_t = 50)]
     depth: u32,
+    /// Channels of its narrowest blocks: 64 in published ones
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    width: u32,
     /// Rows and columns of the image
     #[arg(long, default_value_t = 224, value_parser = clap::value_parser!(u32).range(32..=1024))]
     size: u32,
@@ -58,8 +64,7 @@ fn main() -> Result<()> {
     let best = ceilings(&device, emulated)?;
     show_ceilings(&best);
 
-    let bytes = synthetic::imagenet(arguments.depth, !arguments.f32)?;
-    let bytes = ModelBytes::from_bytes(&bytes, "the random model");
+    let bytes = ModelBytes::from_bytes(&random_model(&arguments)?, "the random model");
     let model = bytes.parse()?;
     let shape = Shape::new(arguments.size, arguments.size, 3);
     let modes = Memory::ALL;
@@ -78,8 +83,9 @@ fn main() -> Result<()> {
     let timing = timing.map_err(|e| explain_error(&model, e))?;
 
     println!(
-        "\nResNet-{} at {} x {}, exact, ratio, memory {}, {} weights, {}; {:.1} MB of memory",
+        "\nResNet-{}, {} wide, at {} x {}, exact, ratio, memory {}, {} weights, {}; {:.1} MB of memory",
         arguments.depth,
+        arguments.width,
         arguments.size,
         arguments.size,
         arguments.memory,
@@ -113,6 +119,19 @@ fn main() -> Result<()> {
     }
     show_families(&timed, &best);
     Ok(())
+}
+
+fn random_model(arguments: &Arguments) -> Result<Vec<u8>> {
+    let net = Resnet::imagenet(arguments.depth, arguments.width, 1000);
+    let net = net.ok_or_else(|| anyhow!("there is no ResNet-{}", arguments.depth))?;
+    let options = import::Options {
+        bn_eps: 1e-5,
+        half: !arguments.f32,
+        preprocess: preprocess::find(None, &net)?,
+        classes: Vec::new(),
+    };
+    let checkpoint = synthetic::checkpoint(&net, arguments.depth.into())?;
+    import::import(&checkpoint, &net, &options)
 }
 
 fn show_ceilings(best: &Ceilings) {

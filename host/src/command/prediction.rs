@@ -181,34 +181,43 @@ impl OnDevice {
         if let Some(one) = all.first() {
             say!("{}\n", on_device(&one.priced));
         }
-        say!(
-            "{:<16} {:>6} {:>7} {:>7} {:>6}  {:>9} {:>9} {:>9} {:>9} {:>7} {:>7}  tensor cores",
-            "",
-            "",
-            "GFLOP",
-            "f16",
-            "",
-            "forward",
-            "explain",
-            "explain",
-            "explain",
-            "a second",
-            ""
-        );
-        say!(
-            "{:<16} {:>6} {:>7} {:>7} {:>6}  {:>9} {:>9} {:>9} {:>9} {:>7} {:>7}",
-            "device",
-            "kernels",
-            "f32",
-            "tensor",
-            "MB",
-            "100 %",
-            "100 %",
-            "whole",
-            "50 %",
-            "100 %",
-            "50 %"
-        );
+        for [
+            name,
+            launches,
+            f32,
+            f16,
+            moved,
+            forward,
+            full,
+            whole,
+            half,
+            most,
+            rate,
+            tensor,
+        ] in [
+            [
+                "", "", "GFLOP", "GFLOP", "", "forward", "explain", "explain", "explain", "per s",
+                "per s", "",
+            ],
+            [
+                "device",
+                "launches",
+                "f32",
+                "tensor",
+                "MB",
+                "100 %",
+                "100 %",
+                "whole",
+                "50 %",
+                "100 %",
+                "50 %",
+                "tensor cores",
+            ],
+        ] {
+            say!(
+                "{name:<15} {launches:>8} {f32:>6} {f16:>6} {moved:>5} {forward:>8} {full:>8} {whole:>8} {half:>8} {most:>6} {rate:>6}  {tensor}"
+            );
+        }
         for one in &all {
             let total = one.priced.total(false);
             let (forward, full) = one.at(1.0);
@@ -218,7 +227,7 @@ impl OnDevice {
             let rate =
                 |times: Option<(f64, f64)>| times.map_or("-".to_owned(), |t| format!("{:.1}", t.1));
             say!(
-                "{:<16} {:>6} {:>7.2} {:>7.2} {:>6.0}  {forward:>9.2} {:>9} {:>9} {:>9} {:>7} {:>7}  {}",
+                "{:<15} {:>8} {:>6.2} {:>6.2} {:>5.0} {forward:>8.2} {:>8} {:>8} {:>8} {:>6} {:>6}  {}",
                 one.device.name,
                 one.priced.launches(false).count(),
                 total.f32_issued as f64 / 1e9,
