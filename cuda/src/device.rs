@@ -91,7 +91,7 @@ impl Device {
         self.graphs
     }
 
-    /// Whether forward passes take tensor cores, where weights are stored in halves.
+    /// Whether forward passes and denominators take tensor cores, where weights are stored in halves.
     #[must_use]
     pub fn tensor_cores(&self) -> bool {
         self.tensor_cores

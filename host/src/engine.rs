@@ -128,7 +128,7 @@ impl PlanMemory {
 /// An error with the names that only the model knows.
 #[must_use]
 pub fn explain_error(model: &Model<'_>, error: impl Into<CudaError>) -> anyhow::Error {
-    let error = match core_error(error.into()) {
+    let error = match core_error(&error.into()) {
         Ok(error) => error,
         Err(of_gpu) => return of_gpu,
     };

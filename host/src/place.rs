@@ -141,6 +141,6 @@ impl Backend for Machine<'_> {
 ///
 /// # Errors
 /// The GPU's line.
-pub fn core_error(error: CudaError) -> Result<Error> {
-    error.core().ok_or_else(|| gpu_error(&error))
+pub fn core_error(error: &CudaError) -> Result<Error> {
+    error.core().ok_or_else(|| gpu_error(error))
 }

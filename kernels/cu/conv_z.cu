@@ -7,46 +7,21 @@
 // Versions
 //   1. the product of conv.cu into memory, then a second kernel for the quotient: z crosses memory twice.
 //   2. the quotient in the epilogue: z never leaves registers. Without r, z is written for several maps to share.
-#include "product.cuh"
-#include "quotient.cuh"
+#include "denominator.cuh"
 
 template <class Weight, bool WIDE, int ROWS>
-ELUCID_DEVICE void denominate(const QuotientParams &p, GemmMemory<8 * ROWS> &memory) {
+ELUCID_DEVICE void quotients(const QuotientParams &p, GemmMemory<8 * ROWS> &memory) {
     float acc[ROWS][4];
     const unsigned int first = blockIdx.x * (8u * ROWS), end = p.shape.oh * p.shape.ow;
     const unsigned int channel = blockIdx.y * ELUCID_TILE;
     product<Weight, WIDE, true, ROWS>(p.a, p.weight, p.shape, first, end, channel, memory, acc);
-
-    const unsigned int co = p.shape.co, n = channel + (threadIdx.x & 15u) * 4u, width = n < co ? co - n : 0u;
-#pragma unroll
-    for (int r = 0; r < ROWS; ++r) {
-        const unsigned int pixel = first + (threadIdx.x >> 4) * ROWS + r;
-        if (pixel >= end || width == 0u) continue;
-        const unsigned int at = pixel * co + n;
-        if ((co & 3u) == 0u) {
-            float4 v = make_float4(add_rn(acc[r][0], p.eps), add_rn(acc[r][1], p.eps), add_rn(acc[r][2], p.eps),
-                                   add_rn(acc[r][3], p.eps));
-            if (p.r) {
-                const float4 above = load4(p.r + at);
-                v = make_float4(quotient(above.x, v.x, p.spread), quotient(above.y, v.y, p.spread),
-                                quotient(above.z, v.z, p.spread), quotient(above.w, v.w, p.spread));
-            }
-            store4(p.s + at, v);
-        } else {
-#pragma unroll
-            for (int c = 0; c < 4; ++c) {
-                if (c >= (int)width) continue;
-                const float z = add_rn(acc[r][c], p.eps);
-                p.s[at + c] = p.r ? quotient(p.r[at + c], z, p.spread) : z;
-            }
-        }
-    }
+    denominate<ROWS>(p, first, end, channel, acc);
 }
 
 #define CONV_Z(name, Weight, WIDE, ROWS)                                                                               \
     ELUCID_KERNEL(name, QuotientParams, ELUCID_GEMM_BLOCK, ROWS == 8 ? 4 : 5) {                                                        \
         __shared__ GemmMemory<8 * ROWS> memory;                                                                        \
-        denominate<Weight, WIDE, ROWS>(p, memory);                                                                     \
+        quotients<Weight, WIDE, ROWS>(p, memory);                                                                     \
     }
 
 CONV_Z(elucid_z_f32, float, true, 8)

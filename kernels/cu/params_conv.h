@@ -52,6 +52,7 @@ typedef struct QuotientParams {
     const float *a;      /* [h, w, ci] */
     const void *weight;  /* panels */
     const float *r;      /* relevance of the output, [oh, ow, co]; null: z itself is written */
+    const float *sums;   /* of the positive weights, [taps + 1, panels * 16], for elucid_tensor_z_f16; null: eps is no small one */
     float *s;            /* [oh, ow, co] */
     ConvShape shape;
     float eps;

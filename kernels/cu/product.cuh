@@ -71,6 +71,12 @@ template <bool WIDE, int ROWS> struct Gather {
     }
 };
 
+// Two halves, 0 in the place of one with the sign of a negative number.
+ELUCID_DEVICE unsigned int positive_pair(unsigned int v) {
+    const unsigned int signs = v >> 15 & 0x00010001u;
+    return v & ~(signs * 0xffffu);
+}
+
 // This thread's part of a step's weights, as they are stored: 16 products times 64 channels by 128 threads.
 template <class Weight> struct Panels;
 
@@ -119,10 +125,12 @@ template <> struct Panels<elucid_half> {
         put_row(rows, k, n + 4u, PLUS ? positive(high) : high);
     }
 
-    // As they are, for tensor cores.
-    template <int ROW> ELUCID_DEVICE_METHOD void keep(elucid_half (&rows)[GEMM_STEP][ROW]) const {
+    // As halves, for tensor cores.
+    template <bool PLUS, int ROW> ELUCID_DEVICE_METHOD void keep(elucid_half (&rows)[GEMM_STEP][ROW]) const {
         const unsigned int e = threadIdx.x;
-        store8(&rows[e >> 1 & 15u][(e >> 5) * 16u + (e & 1u) * 8u], v);
+        const uint4 kept =
+            PLUS ? make_uint4(positive_pair(v.x), positive_pair(v.y), positive_pair(v.z), positive_pair(v.w)) : v;
+        store8(&rows[e >> 1 & 15u][(e >> 5) * 16u + (e & 1u) * 8u], kept);
     }
 };
 

@@ -8,6 +8,7 @@ use crate::{Kernel, Source};
 
 const CONV: &Source = source!("conv.cu");
 const CONV_TENSOR: &Source = source!("conv_tensor.cu");
+const CONV_Z_TENSOR: &Source = source!("conv_z_tensor.cu");
 const CONV_Z: &Source = source!("conv_z.cu");
 const CONV_BACK: &Source = source!("conv_back.cu");
 const LINEAR: &Source = source!("linear.cu");
@@ -71,6 +72,10 @@ pub const Z: Tiles = Tiles {
     single: precisions!(QuotientParams, CONV_Z, GEMM_BLOCK, "z_single"),
 };
 
+/// z+, first half, on tensor cores, f16 weights, four channels at a time; takes [`QuotientParams`].
+pub const TENSOR_Z: &Kernel =
+    &kernel::<QuotientParams>(CONV_Z_TENSOR, "elucid_tensor_z_f16", GEMM_BLOCK);
+
 /// z+, second half, and derivatives; takes [`BackParams`].
 pub const BACK: Tiles = Tiles {
     whole: precisions!(BackParams, CONV_BACK, GEMM_BLOCK, "back"),
@@ -121,6 +126,7 @@ pub const KERNELS: &[&Kernel] = &[
     FORWARD.single.f32,
     FORWARD.single.f16,
     TENSOR,
+    TENSOR_Z,
     Z.whole.f32,
     Z.whole.f16,
     Z.half.f32,

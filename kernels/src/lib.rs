@@ -49,6 +49,8 @@ pub const HEADERS: &[&Source] = &[
     source!("product.cuh"),
     source!("forward.cuh"),
     source!("tensor.cuh"),
+    source!("tensor_product.cuh"),
+    source!("denominator.cuh"),
     source!("quotient.cuh"),
     source!("attention.cuh"),
     source!("few.cuh"),

@@ -20,6 +20,7 @@ pub fn price(name: &str) -> Option<Price> {
         "conv_half_f32" => |l| forward(l, wide(TILE / 2), 4),
         "conv_half_f16" => |l| forward(l, wide(TILE / 2), 2),
         "tensor_f16" => tensor,
+        "tensor_z_f16" => tensor_denominators,
         "z_f32" | "z_single_f32" => |l| denominators(l, wide(TILE), 4),
         "z_f16" | "z_single_f16" => |l| denominators(l, wide(TILE), 2),
         "z_half_f32" => |l| denominators(l, wide(TILE / 2), 4),
@@ -120,19 +121,37 @@ fn forward(launch: &Launch, tile: u64, stored: u64) -> Option<Cost> {
 }
 
 /// Two products of halves for one, and the splitting of what is gathered: two differences and a size.
-fn tensor(launch: &Launch) -> Option<Cost> {
-    let p: ConvParams = argument(launch)?;
-    let (images, tile) = (wide(p.images), wide(TILE));
-    let product = product(&p.shape, images, tile, 2);
-    let split = 3 * blocks(launch) * tile * products(&p.shape).next_multiple_of(STEP);
-    let product = Cost {
+fn tensor_product(launch: &Launch, s: &ConvShape, images: u64) -> Cost {
+    let product = product(s, images, wide(TILE), 2);
+    let split = 3 * blocks(launch) * wide(TILE) * products(s).next_multiple_of(STEP);
+    Cost {
         tensor_flops: product.f32_flops,
         tensor_issued: 2 * product.f32_issued,
         f32_flops: 0,
         f32_issued: split,
         ..product
-    };
+    }
+}
+
+fn tensor(launch: &Launch) -> Option<Cost> {
+    let p: ConvParams = argument(launch)?;
+    let product = tensor_product(launch, &p.shape, wide(p.images));
     Some(product + epilogue(&p, wide(launch.grid[0])))
+}
+
+/// As [`denominators`], and a comparison of each with the sum of its weights.
+fn tensor_denominators(launch: &Launch) -> Option<Cost> {
+    let p: QuotientParams = argument(launch)?;
+    let seen = there(p.sums);
+    let (count, sums) = (
+        cells(&p.shape) * wide(p.shape.co),
+        seen * wide(p.shape.co) * FLOAT,
+    );
+    let compared = Cost {
+        requested: wide(launch.grid[0]) * sums,
+        ..Cost::plain(seen * count, sums, 0)
+    };
+    Some(tensor_product(launch, &p.shape, 1) + compared + quotients(&p))
 }
 
 /// Denominators, and quotients if there is relevance: an addition and a division.

@@ -19,6 +19,9 @@ type Launches = Vec<Launch>;
 /// Blocks below which a product is cut into smaller tiles: fewer leave multiprocessors idle.
 const FEW: u32 = 64;
 
+/// An eps beside which it doesn't matter what two halves lack of an activation.
+const LEAST_EPS: f32 = 1e-6;
+
 /// Where the weights of a product lie, and how they are stored.
 #[derive(Clone, Copy)]
 struct Stored {
@@ -79,6 +82,15 @@ fn tiled(
     }
 }
 
+/// The grid of a product on tensor cores.
+fn tensor(
+    kernel: &'static elucid_kernels::Kernel,
+    (pixels, channels): (usize, u32),
+) -> (&'static elucid_kernels::Kernel, [u32; 3]) {
+    let grid = [number(pixels).div_ceil(TILE), channels.div_ceil(TILE), 1];
+    (kernel, grid)
+}
+
 /// Sums over weights of all layers whose rules need them.
 pub fn prepare(l: &Lowering<'_>) -> Launches {
     let mut to = Vec::new();
@@ -122,8 +134,8 @@ fn product(
     let pixels = params.images as usize * params.shape.oh as usize * params.shape.ow as usize;
     let wide = c.ci.is_multiple_of(4);
     if tensor_cores && weights.half && wide {
-        let grid = [number(pixels).div_ceil(TILE), c.co.div_ceil(TILE), 1];
-        to.push(Launch::new(kernels::TENSOR, grid, params));
+        let (kernel, grid) = tensor(kernels::TENSOR, (pixels, c.co));
+        to.push(Launch::new(kernel, grid, params));
         return;
     }
     let (kernel, grid) = tiled(kernels::FORWARD, weights, (pixels, c.co), 1, wide);
@@ -189,10 +201,15 @@ pub fn relevance(
     let s = l.at(step.scratch);
     let z = s + 4 * cells.next_multiple_of(PANEL) as u64;
     let fused = pass == Pass::Only;
+    let sums = l.layout.sums(step.node).map_or(0, |offset| l.base + offset);
+    let wide = c.ci.is_multiple_of(4);
+    // Halves lack so little that only a denominator without eps shows it, and then there are sums to see it by.
+    let tensor_cores = l.tensor_cores && weights.half && wide && (sums != 0 || eps >= LEAST_EPS);
     let params = p::QuotientParams {
         a: map.a,
         weight: weights.at,
         r: if fused { map.r } else { 0 },
+        sums,
         s: if fused { s } else { z },
         shape: shape(c, step.shapes),
         eps,
@@ -203,7 +220,10 @@ pub fn relevance(
             (weights.of(kernels::LINEAR_Z), [number(c.panels()), 1, 1])
         } else {
             let size = (step.shapes[1].pixels(), c.co);
-            tiled(kernels::Z, weights, size, 1, c.ci.is_multiple_of(4))
+            match tensor_cores {
+                true => tensor(kernels::TENSOR_Z, size),
+                false => tiled(kernels::Z, weights, size, 1, wide),
+            }
         };
         to.push(Launch::new(kernel, grid, &params));
     }
@@ -217,13 +237,12 @@ pub fn relevance(
         };
         to.push(Launch::over(kernels::DIVIDE, cells, &params));
     }
-    let sums = l.layout.sums(step.node).filter(|_| spread);
     let back = p::BackParams {
         s,
         weight: weights.at,
         a: map.a,
-        r: if sums.is_some() { map.r } else { 0 },
-        sums: sums.map_or(0, |offset| l.base + offset),
+        r: if spread { map.r } else { 0 },
+        sums: if spread { sums } else { 0 },
         out: map.out,
         shape: params.shape,
         plus: 1,

@@ -29,7 +29,7 @@ pub struct Lowering<'a> {
     composite: Composite,
     /// Address of the memory that the layout is of.
     base: Address,
-    /// Whether forward passes may take tensor cores.
+    /// Whether forward passes and denominators may take tensor cores.
     tensor_cores: bool,
 }
 
@@ -60,7 +60,7 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// The same with forward passes on tensor cores where weights are stored in halves, or without.
+    /// The same with forward passes and denominators on tensor cores where weights are stored in halves, or without.
     #[must_use]
     pub fn with_tensor_cores(self, tensor_cores: bool) -> Self {
         Self {

@@ -129,6 +129,8 @@ pub struct QuotientParams {
     pub weight: Address,
     /// Relevance of the output, `[oh, ow, co]`; 0: z itself is written.
     pub r: Address,
+    /// Sums of the positive weights, `[taps + 1, panels * 16]`, for [`crate::conv::TENSOR_Z`]; 0: eps is no small one.
+    pub sums: Address,
     /// `[oh, ow, co]`
     pub s: Address,
     /// The shapes.

@@ -123,6 +123,7 @@ impl Device {
                 a: a.address(),
                 weight: weight.address(),
                 r: r.address(),
+                sums: sums.address(),
                 s: z.address(),
                 shape,
                 eps: 0.0,
@@ -167,6 +168,7 @@ impl Device {
             reserved: 0,
         };
         self.over(conv::WEIGHT_SUMS.f16, s.co as usize, &params);
+        quotient(conv::TENSOR_Z, &half, 64);
         let params = p::DivideParams {
             r: r.address(),
             z: y.address(),
@@ -277,6 +279,7 @@ impl Device {
                 a: a.address(),
                 weight: weight.address(),
                 r: r.address(),
+                sums: 0,
                 s: s.address(),
                 shape,
                 eps: 0.0,

@@ -387,6 +387,9 @@ fn relevance_case(
     let blocks = (c.panels() * PANEL).div_ceil(256) as u32;
     case.launch(kernels::WEIGHT_SUMS.f16, [blocks, 1, 1], &params);
     let mut firsts = case.kernels(kernels::Z, c.ci);
+    if c.ci.is_multiple_of(4) {
+        firsts.push((kernels::TENSOR_Z, 64, true));
+    }
     if fully {
         firsts.extend([
             (kernels::LINEAR_Z.f32, 0, false),
@@ -400,6 +403,7 @@ fn relevance_case(
             a: a.address(),
             weight: weight(halves),
             r: r.address(),
+            sums: sums.address(),
             s: s.address(),
             shape: case.shape(),
             eps,

@@ -213,6 +213,7 @@ const WARPS: &[(&str, [u32; 4])] = &[
     ("elucid_conv_single_f32", [16, 16, 16, 16]),
     ("elucid_conv_single_f16", [16, 16, 16, 16]),
     ("elucid_tensor_f16", [12, 12, 12, 12]),
+    ("elucid_tensor_z_f16", [12, 12, 12, 12]),
     ("elucid_z_f32", [16, 16, 16, 16]),
     ("elucid_z_f16", [16, 16, 16, 16]),
     ("elucid_z_half_f32", [20, 20, 20, 20]),

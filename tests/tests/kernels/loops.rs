@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use elucid_kernels::Kernel;
-use elucid_kernels::conv::{BACK, FORWARD, TENSOR, Tiles, Z};
+use elucid_kernels::conv::{BACK, FORWARD, TENSOR, TENSOR_Z, Tiles, Z};
 use elucid_kernels::token::ATTENTION_64;
 
 use crate::compile::{self, Compiled};
@@ -133,7 +133,7 @@ fn judge(compiled: &Compiled, function: &Function) -> String {
         verdict.multiplies(2, ATTENTION);
         verdict.by_sixteen(("FFMA", MANY), &["LDS", "LDG"]);
     }
-    if compiled.entry == TENSOR.entry {
+    if [TENSOR.entry, TENSOR_Z.entry].contains(&compiled.entry) {
         verdict.tensors();
         verdict.by_sixteen(("HMMA", MATRIX_PRODUCTS / 2), &["LDS", "LDG"]);
     }

@@ -63,7 +63,7 @@ same! {
         x, weight, scale, shift, skip, y, shape, images, activation
     },
     QuotientParams {
-        a, weight, r, s, shape, eps, spread
+        a, weight, r, sums, s, shape, eps, spread
     },
     BackParams {
         s, weight, a, r, sums, out, shape, plus, accumulate

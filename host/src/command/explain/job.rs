@@ -60,7 +60,7 @@ enum Way<'w> {
     /// By LRP, with a ledger.
     Rules(Engine<'w>),
     /// By something else, with the network for the size of the last picture.
-    Other(Box<dyn Attribution>, Option<Classifier<'w>>),
+    Other(Box<dyn Attribution>, Option<Box<Classifier<'w>>>),
 }
 
 /// Images that methods which need several forward at once.
@@ -95,11 +95,10 @@ impl Job<'_> {
                     Way::Other(method, network) => {
                         let same = network
                             .take()
-                            .filter(|n: &Classifier<'_>| n.shape() == ready.shape);
+                            .filter(|n: &Box<Classifier<'_>>| n.shape() == ready.shape);
                         let network = network.insert(same.unwrap_or_else(|| {
-                            Classifier::new(self.model, ready.shape, threads)
-                                .at(place)
-                                .with_kernels(kernels)
+                            let fresh = Classifier::new(self.model, ready.shape, threads);
+                            Box::new(fresh.at(place).with_kernels(kernels))
                         }));
                         self.explain_otherwise(network, method.as_mut(), &ready)
                     }
