@@ -12,7 +12,7 @@ use elucid_emulator::Emulator;
 use elucid_host::engine::PlanMemory;
 use elucid_host::synthetic::Random;
 use elucid_tests::emulated::Emulated;
-use elucid_tests::suite::NETWORKS;
+use elucid_tests::suite::{Case, NETWORKS};
 
 /// Bytes of a kernel: loaded and stored by the emulator's count, and its price.
 #[derive(Default)]
@@ -35,13 +35,14 @@ fn prices_are_what_the_kernels_move() {
         "basic, odd widths, a projection without stride",
     ];
     for (name, case) in NETWORKS.iter().filter(|(name, _)| some.contains(name)) {
-        let drawn = case(name).draw();
-        let model = drawn.model.parse().expect("a model");
-        for (composite, memory) in [
-            (Composite::exact(Split::Ratio), Memory::Keep),
-            (Composite::paper(Split::Half), Memory::Block),
-            (Composite::epsilon_plus(true), Memory::Keep),
+        for (composite, memory, half) in [
+            (Composite::exact(Split::Ratio), Memory::Keep, false),
+            (Composite::exact(Split::Ratio), Memory::Keep, true),
+            (Composite::paper(Split::Half), Memory::Block, true),
+            (Composite::epsilon_plus(true), Memory::Keep, false),
         ] {
+            let drawn = Case { half, ..case(name) }.draw();
+            let model = drawn.model.parse().expect("a model");
             let options = Options {
                 memory,
                 ..Options::new(drawn.image.shape, Some(composite))
@@ -94,11 +95,12 @@ fn prices_are_what_the_kernels_move() {
         } else {
             assert_eq!(stored, price.written, "{name}");
         }
-        // Lanes of a warp that load the same bytes are one request: loaded may be more, never less.
-        assert!(
-            loaded >= requested || ratio > 0.98,
-            "{name}: {loaded} of {requested}"
-        );
+        // Lanes of a warp that load the same bytes request them once: loaded may be more, never less. Some kernels have all
+        // lanes look up the same logit or quotient.
+        assert!(loaded >= requested, "{name}: {loaded} of {requested}");
+        let same = ["elucid_seed", "elucid_linear_back"];
+        let same = same.iter().any(|one| name.starts_with(one));
+        assert!(same || ratio < 2.0, "{name}: {ratio}");
         assert!(
             price.read <= requested,
             "{name}: at least {} of {requested}",
