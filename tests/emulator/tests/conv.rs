@@ -319,7 +319,18 @@ fn relevance_is_the_cpus() {
     for (number, case) in cases(1).enumerate() {
         let c = &case.c;
         let (a, r) = (case.activations(), numbers(9, case.output.elements()));
-        for (a, what) in [(a.clone(), "active"), (vec![0.0; a.len()], "dead")] {
+        // Every second pixel far below what a half can hold, or below what two can.
+        let ci = c.ci as usize;
+        let faint = |size: f32| -> Vec<f32> {
+            let at = |i: usize| if i / ci % 2 == 0 { size } else { 1.0 };
+            a.iter().enumerate().map(|(i, v)| v * at(i)).collect()
+        };
+        for (a, what) in [
+            (a.clone(), "active"),
+            (vec![0.0; a.len()], "dead"),
+            (faint(1e-7), "faint"),
+            (faint(1e-13), "all but dead"),
+        ] {
             for (eps, dead) in [
                 (0.0, Dead::Redistribute),
                 (1e-5, Dead::Sink),
