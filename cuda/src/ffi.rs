@@ -196,6 +196,7 @@ mod tests {
             driver,
             compiler: Err(none()),
             graphs: true,
+            foreign: Vec::new(),
         };
         let devices = vec![device(0, "Orin"), device(1, &"x".repeat(100))];
         let found = of(Ok(((12, 6), devices)));

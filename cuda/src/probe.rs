@@ -15,21 +15,30 @@ pub struct Probe {
     pub compiler: Result<(String, (u32, u32)), CudaError>,
     /// Whether the driver replays graphs.
     pub graphs: bool,
+    /// Devices that the compiler makes no code for.
+    pub foreign: Vec<CudaError>,
 }
 
 /// Looks for a CUDA driver, its devices and the run-time compiler.
 #[must_use]
 pub fn probe() -> Probe {
-    let compiler = Compiler::find().map(|c| (c.path().to_owned(), c.version()));
+    let compiler = Compiler::find();
     let driver = driver::ready().and_then(|version| {
         let devices: Result<Vec<Facts>, CudaError> =
             (0..driver::count()?).map(driver::facts).collect();
         Ok((version, devices?))
     });
+    let kind = device::code().unwrap_or(Kind::Cubin);
+    let devices = driver.as_ref().map_or(&[][..], |(_, devices)| devices);
+    let refused = |device: &Facts| {
+        let compiler = compiler.as_ref().ok()?;
+        compiler.architecture(device.arch(), kind).err()
+    };
     Probe {
+        foreign: devices.iter().filter_map(refused).collect(),
+        compiler: compiler.map(|c| (c.path().to_owned(), c.version())),
         graphs: driver.is_ok() && driver::has_graphs(),
         driver,
-        compiler,
     }
 }
 
@@ -76,13 +85,20 @@ impl Probe {
             }
             Err(error) => lines.push(error.to_string()),
         }
-        lines.push(match device::code() {
+        lines.extend(self.foreign.iter().map(CudaError::to_string));
+        let code = device::code();
+        lines.push(match &code {
             Ok(Kind::Cubin) => {
                 "kernels become machine code for the device's own architecture".to_owned()
             }
             Ok(Kind::Ptx) => format!("kernels become PTX, by {CODE}=ptx"),
             Err(error) => error.to_string(),
         });
+        match device::tensor_cores(code.unwrap_or(Kind::Cubin)) {
+            Ok(true) => lines.push("forward passes take tensor cores from sm_80 on".to_owned()),
+            Ok(false) => lines.push("forward passes take no tensor cores".to_owned()),
+            Err(error) => lines.push(error.to_string()),
+        }
         lines.push(format!(
             "compiled kernels in {}",
             Cache::of_environment().describe()
@@ -132,13 +148,19 @@ mod tests {
             driver: Ok(((12, 6), vec![device])),
             compiler: Ok(("libnvrtc.so.12".to_owned(), (12, 6))),
             graphs: true,
+            foreign: vec![CudaError::NoArchitecture {
+                arch: "sm_87".to_owned(),
+                compiler: (12, 6),
+            }],
         };
         let text = found.lines().join("\n");
         for said in [
             "driver of CUDA 12.6, graphs",
             "device 0: Orin (sm_87, integrated, 7990 MB), managed memory",
             "NVRTC 12.6 (libnvrtc.so.12)",
+            "makes no code for sm_87",
             "machine code",
+            "tensor cores",
             "compiled kernels in",
         ] {
             assert!(text.contains(said), "{said} in\n{text}");
