@@ -58,7 +58,7 @@ pub struct Job<'j> {
 /// How pictures are explained.
 enum Way<'w> {
     /// By LRP, with a ledger.
-    Rules(Engine<'w>),
+    Rules(Box<Engine<'w>>),
     /// By something else, with the network for the size of the last picture.
     Other(Box<dyn Attribution>, Option<Box<Classifier<'w>>>),
 }
@@ -78,7 +78,7 @@ impl Job<'_> {
         let mut way = match &self.rules {
             Some(_) => {
                 let engine = Engine::new(self.model, threads).at(place);
-                Way::Rules(engine.with_kernels(kernels))
+                Way::Rules(Box::new(engine.with_kernels(kernels)))
             }
             None => Way::Other(self.spec.make(BATCH), None),
         };
@@ -93,9 +93,7 @@ impl Job<'_> {
                         self.explain(&mut engine.open(ready.shape, self.method)?, &ready)
                     }
                     Way::Other(method, network) => {
-                        let same = network
-                            .take()
-                            .filter(|n: &Box<Classifier<'_>>| n.shape() == ready.shape);
+                        let same = network.take().filter(|n| n.shape() == ready.shape);
                         let network = network.insert(same.unwrap_or_else(|| {
                             let fresh = Classifier::new(self.model, ready.shape, threads);
                             Box::new(fresh.at(place).with_kernels(kernels))
