@@ -409,8 +409,14 @@ fn a_map_is_the_gradient_of_the_image_summed_and_its_ledger_is_honest() {
                 );
                 assert!(!ledger.account(0).balances());
                 let mut cells = vec![0.0; image.len()];
-                assert_eq!(explainer.end_relevance(&mut cells), Err(Error::Order));
-                assert_eq!(explainer.end_activation(&mut cells), Err(Error::Order));
+                assert_eq!(
+                    explainer.end_relevance(&mut cells),
+                    Err(Error::Order.into())
+                );
+                assert_eq!(
+                    explainer.end_activation(&mut cells),
+                    Err(Error::Order.into())
+                );
             }
         }
     }
@@ -452,16 +458,22 @@ fn wrong_ends_are_typed_errors() {
     };
     let mut explainer = engine.open(golden.image.shape, method).unwrap();
     let mut cells = vec![0.0; golden.image.values.len()];
-    assert_eq!(explainer.end_activation(&mut cells), Err(Error::Order));
+    assert_eq!(
+        explainer.end_activation(&mut cells),
+        Err(Error::Order.into())
+    );
     explainer.forward(&golden.image.values).unwrap();
     explainer.end_activation(&mut cells).unwrap();
     assert_eq!(cells, golden.image.values);
-    assert_eq!(explainer.end_relevance(&mut cells), Err(Error::Order));
+    assert_eq!(
+        explainer.end_relevance(&mut cells),
+        Err(Error::Order.into())
+    );
     let seed = explainer.relevance(Target::Predicted, Init::One, None);
     seed.unwrap();
-    assert_eq!(explainer.heat(&mut cells[1..]), Err(Error::Order));
+    assert_eq!(explainer.heat(&mut cells[1..]), Err(Error::Order.into()));
     let short = explainer.end_relevance(&mut cells[1..]);
     let buffer = Buffer::Output;
     let (need, have) = (3072, 3071);
-    assert_eq!(short, Err(Error::Length { buffer, need, have }));
+    assert_eq!(short, Err(Error::Length { buffer, need, have }.into()));
 }
