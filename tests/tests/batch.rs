@@ -156,10 +156,12 @@ fn as_many_targets_as_planned() {
     };
     let mut explainer = engine.open(drawn.image.shape, method).unwrap();
     explainer.forward(&drawn.image.values).unwrap();
-    let wrong = |have| Error::Length {
-        buffer: Buffer::Targets,
-        need: 2,
-        have,
+    let wrong = |have| {
+        elucid::CudaError::from(Error::Length {
+            buffer: Buffer::Targets,
+            need: 2,
+            have,
+        })
     };
     let mut seeds = [Seed::default(); 3];
     let init = Init::One;

@@ -4,6 +4,7 @@
 //! `ELUCID_NVRTC` names the compiler; without it these tests say that they were skipped.
 
 mod library;
+#[allow(dead_code)] // Every test file uses a part of it.
 mod program;
 
 use std::env;

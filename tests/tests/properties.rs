@@ -178,7 +178,7 @@ fn a_failed_call_spoils_nothing() {
     let mut explainer = engine.open(drawn.image.shape, method).unwrap();
     let mut map = vec![0.0; drawn.image.shape.pixels()];
     let mut explain =
-        |explainer: &mut elucid_core::explain::Explainer<'_, elucid_core::cpu::Cpu<'_>>| {
+        |explainer: &mut elucid_core::explain::Explainer<'_, elucid_host::place::Machine<'_>>| {
             explainer
                 .explain(
                     &drawn.image.values,
