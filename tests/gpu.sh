@@ -32,7 +32,7 @@ machine() {
     uname -srm
     git log -1 --format='elucid %h of %cs' 2>/dev/null || true
     # On a Jetson: its name, JetPack's release, power mode and clocks.
-    tr -d '\0' </proc/device-tree/model 2>/dev/null && echo
+    if [ -r /proc/device-tree/model ]; then tr -d '\0' </proc/device-tree/model && echo; fi
     head -n 1 /etc/nv_tegra_release 2>/dev/null || true
     say "power mode and clocks"
     try nvpmodel -q
