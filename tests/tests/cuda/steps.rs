@@ -129,7 +129,7 @@ fn check_step(
     allowed.sort_by_key(|r| r.start);
     let end = device.range(whole).end;
     let mut start = 0;
-    for range in allowed.into_iter().chain([end..end]) {
+    for range in allowed.into_iter().chain(std::iter::once(end..end)) {
         if start < range.start {
             assert!(
                 before[start..range.start] == after[start..range.start],
