@@ -13,7 +13,7 @@ use elucid_core::rule::{Init, Target};
 
 use crate::backend::Cuda;
 use crate::error::CudaError;
-use crate::probe::{Probe, probe};
+use crate::probe::{Probe, devices, probe};
 
 /// Device number `ordinal` of what was found.
 fn find(found: &Probe, ordinal: u32) -> Result<CudaInfo, Status> {
@@ -148,6 +148,8 @@ fn on_device(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn elucid_cuda_probe(ordinal: u32, info: *mut CudaInfo) -> i32 {
     code(place(info).and_then(|()| {
+        // Without a driver nobody needs to know of a compiler, which is large.
+        devices().map_err(|error| status(&error))?;
         let found = find(&probe(), ordinal)?;
         // SAFETY: not null and aligned; the caller's promise.
         unsafe { info.write(found) };

@@ -19,15 +19,18 @@ pub struct Probe {
     pub foreign: Vec<CudaError>,
 }
 
+/// The driver's CUDA version and its devices.
+pub(crate) fn devices() -> Result<((u32, u32), Vec<Facts>), CudaError> {
+    let version = driver::ready()?;
+    let devices: Result<Vec<Facts>, CudaError> = (0..driver::count()?).map(driver::facts).collect();
+    Ok((version, devices?))
+}
+
 /// Looks for a CUDA driver, its devices and the run-time compiler.
 #[must_use]
 pub fn probe() -> Probe {
     let compiler = Compiler::find();
-    let driver = driver::ready().and_then(|version| {
-        let devices: Result<Vec<Facts>, CudaError> =
-            (0..driver::count()?).map(driver::facts).collect();
-        Ok((version, devices?))
-    });
+    let driver = devices();
     let kind = device::code().unwrap_or(Kind::Cubin);
     let devices = driver.as_ref().map_or(&[][..], |(_, devices)| devices);
     let refused = |device: &Facts| {

@@ -322,7 +322,13 @@ fn relevance_is_the_cpus() {
         // Every second pixel far below what a half can hold, or below what two can.
         let ci = c.ci as usize;
         let faint = |size: f32| -> Vec<f32> {
-            let at = |i: usize| if i / ci % 2 == 0 { size } else { 1.0 };
+            let at = |i: usize| {
+                if (i / ci).is_multiple_of(2) {
+                    size
+                } else {
+                    1.0
+                }
+            };
             a.iter().enumerate().map(|(i, v)| v * at(i)).collect()
         };
         for (a, what) in [
