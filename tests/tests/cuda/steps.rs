@@ -237,7 +237,7 @@ fn every_rule_is_the_cpus_for_batches_and_several_targets() {
 fn transformer(name: &str, half: bool) -> ModelBytes {
     let checkpoint = Checkpoint::open(&path(name).join("weights.safetensors")).unwrap();
     let wanted = Wanted {
-        heads: Some(3),
+        heads: Some(if matches!(name, "ala" | "clip") { 3 } else { 4 }),
         adapter_heads: (name == "ala").then_some(4),
         ..Wanted::default()
     };
