@@ -259,7 +259,7 @@ aarch64() (
     local test=(cargo test --locked --quiet --profile emulated --target "$AARCH64")
     "${test[@]}" -p elucid-core --features std --lib
     "${test[@]}" -p elucid-tests --test golden --test kernels
-    "${test[@]}" -p elucid-emulator -- --skip=driver_
+    "${test[@]}" -p elucid-emulator --test kernels --test split_collect
     local skipped=(memory_modes_and_threads_give_the_same_bits an_explainer_has_no_memory_of_earlier_images)
     skipped+=(a_batch_is_its_maps_one_by_one any_graph_conserves_whatever_is_kept)
     "${test[@]}" -p elucid-tests --test conformance --test properties --test batch --test graphs -- "${skipped[@]/#/--skip=}"

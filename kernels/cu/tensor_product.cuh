@@ -49,12 +49,14 @@ ELUCID_DEVICE float put_split(elucid_half *high, elucid_half *low, float4 v) {
     return fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)));
 }
 
-// Whether an activation is there, but too small for the halves.
-ELUCID_DEVICE bool any_lost(float4 v) {
-    const float least = 2.9103830456733704e-11f; // 2^-35
-    return (v.x != 0.0f && fabsf(v.x) < least) || (v.y != 0.0f && fabsf(v.y) < least) ||
-           (v.z != 0.0f && fabsf(v.z) < least) || (v.w != 0.0f && fabsf(v.w) < least);
+// The smallest of some positive activations' bits, less one: 0 is the largest number then, and so is no denominator's concern; what is
+// negative is as large as positive.
+ELUCID_DEVICE unsigned int least_bits(unsigned int least, float4 v) {
+    return min(min(min(least, bits_of(v.x) - 1u), min(bits_of(v.y) - 1u, bits_of(v.z) - 1u)), bits_of(v.w) - 1u);
 }
+
+// Below it an activation is too small for the halves: 2^-35.
+#define TENSOR_LEAST 2.9103830456733704e-11f
 
 // acc as product() gives it; with PLUS, of what is positive of w. Whether halves could hold the activations; if not, acc is of no use. With
 // PLUS, those that halves can't tell from 0 count as well: whether a denominator vanishes depends on them.
@@ -83,12 +85,12 @@ ELUCID_DEVICE bool tensor_product(const float *x, const elucid_half *weight, con
     weights.load(weight, channel, panels, products, 0);
     int at = 0;
     float most = 0.0f;
-    bool lost = false;
+    unsigned int least = 0xffffffffu;
     for (unsigned int step = 0; step < products; step += GEMM_STEP) {
         most = fmaxf(most, put_split(&memory.steps.high[at][m][quad], &memory.steps.low[at][m][quad], pixels[0]));
         most = fmaxf(
             most, put_split(&memory.steps.high[at][m + 32u][quad], &memory.steps.low[at][m + 32u][quad], pixels[1]));
-        if (PLUS) lost |= any_lost(pixels[0]) || any_lost(pixels[1]);
+        if (PLUS) least = least_bits(least_bits(least, pixels[0]), pixels[1]);
         weights.keep<PLUS>(memory.steps.channels[at]);
         __syncthreads();
         if (step + GEMM_STEP < products) {
@@ -122,7 +124,7 @@ ELUCID_DEVICE bool tensor_product(const float *x, const elucid_half *weight, con
         at ^= 1;
     }
     // All warps are through with the operands: the finished tile takes their place.
-    if (__syncthreads_or(most > 65504.0f || lost ? 1 : 0)) return false;
+    if (__syncthreads_or(most > 65504.0f || least < bits_of(TENSOR_LEAST) - 1u ? 1 : 0)) return false;
     const int normal = __syncthreads_or(most >= 1.0f / 1024.0f ? 1 : 0);
     if (!normal && __syncthreads_or(most > 0.0f ? 1 : 0)) return false;
 #pragma unroll

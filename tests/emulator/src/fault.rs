@@ -214,7 +214,7 @@ impl RawFinding {
 pub(crate) fn words(bytes: &[c_char]) -> String {
     let text: Vec<u8> = bytes
         .iter()
-        .map(|&b| b.cast_unsigned())
+        .map(|&b| b.to_ne_bytes()[0])
         .take_while(|&b| b != 0)
         .collect();
     String::from_utf8_lossy(&text).into_owned()
