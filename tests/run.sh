@@ -351,12 +351,11 @@ count() {
     valgrind --tool=callgrind --compress-strings=no --callgrind-out-file="$work.out" \
         target/release/elucid bench --arch "$1" --memory "$2" --size 32 --runs 1 --json >"$work.json" 2>"$work.log" || return
     awk -v name="$1,$2" '
-        /^cfn=/ { of = /explain::Explainer<.*::forward/ ? "f" : /explain::Explainer<.*::maps/ ? "r" : "" }
+        /^cfn=/ { of = /explain::Explainer<.*::forward$/ ? "f" : /explain::Explainer<.*::explain_maps$/ ? "e" : "" }
         /^calls=/ && of { split($1, word, "="); getline; calls[of] += word[2]; cost[of] += $2; of = "" }
         END {
-            if (!calls["f"] || !calls["r"]) exit 1
-            f = cost["f"] / calls["f"]
-            printf "%s,%.0f,%.0f\n", name, f, f + cost["r"] / calls["r"]
+            if (!calls["f"] || !calls["e"]) exit 1
+            printf "%s,%.0f,%.0f\n", name, cost["f"] / calls["f"], cost["e"] / calls["e"]
         }' "$work.out" >"$work.csv"
 }
 
