@@ -20,6 +20,10 @@
 //! Sources: Springenberg et al. 2015 (guided), Zeiler and Fergus 2014 (deconvolution), captum 0.9's `LRP` with its
 //! default rules on torchvision's ResNets (duplicated).
 
+use core::ops::Range;
+
+use crate::graph::Op;
+
 /// What becomes of the relevance of a cell whose z is 0: all its positively weighted inputs are 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -52,6 +56,14 @@ impl Rule {
         match self {
             Rule::ZPlus { dead, .. } => dead,
             Rule::Folded(_) => Dead::Sink,
+        }
+    }
+
+    /// What is added to its denominators.
+    #[must_use]
+    pub const fn eps(self) -> f32 {
+        match self {
+            Rule::ZPlus { eps, .. } | Rule::Folded(Folded { eps, .. }) => eps,
         }
     }
 }
@@ -199,6 +211,15 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// The rule of a weighted layer, of the image or not.
+    #[must_use]
+    pub const fn of(&self, op: &Op, image: bool) -> Rule {
+        match op {
+            Op::Linear(_) => self.linear,
+            _ => self.of_conv(image),
+        }
+    }
+
     /// The rule of a convolution, of the image or not.
     #[must_use]
     pub const fn of_conv(&self, image: bool) -> Rule {
@@ -365,6 +386,18 @@ impl Composite {
     #[must_use]
     pub const fn duplicated(eps: f32) -> Self {
         Self::Chain(Chain::Duplicated { eps })
+    }
+
+    /// The channels of a skip branch, with this operation at its end, that take part in a split. Zero channels of a parameter-free
+    /// shortcut have no input: where nothing may be lost, they don't.
+    #[must_use]
+    pub fn live(&self, branch: &Op, channels: usize) -> Range<usize> {
+        match (self, branch) {
+            (Self::Rules(rules), Op::Subsample(s)) if rules.conv.dead() == Dead::Redistribute => {
+                usize::from(s.before)..channels - usize::from(s.after)
+            }
+            _ => 0..channels,
+        }
     }
 
     /// How an addition with this kind of skip is split.

@@ -6,9 +6,8 @@ use bytemuck::Zeroable;
 use cudarc::driver::{CudaGraph, CudaStream};
 use elucid_core::Model;
 use elucid_core::audit::Entry;
-use elucid_core::backend::{Backend, Seeding, Tally};
+use elucid_core::backend::{Backend, Seeding};
 use elucid_core::error::{Buffer, Error};
-use elucid_core::op::Sinks;
 use elucid_core::op::head::Seed;
 use elucid_core::plan::{Act, Options, Plan, Region, Step};
 use elucid_core::rule::{Init, Target};
@@ -19,8 +18,8 @@ use crate::device::Device;
 use crate::error::CudaError;
 use crate::launch::{self, Ready};
 use crate::lower::layout::{TALLY, tensor_bytes};
-use crate::lower::ledger::Slot;
-use crate::lower::{Launch, Layout, Lowering};
+use crate::lower::ledger::tally;
+use crate::lower::{Launch, Layout, Lowering, seed};
 use crate::memory::Memory;
 
 /// Plans whose launches are remembered: those of inference and of explanation, for two sizes of batches.
@@ -271,12 +270,7 @@ impl<'m> Cuda<'m> {
             .into());
         }
         for (request, &target) in self.requests.iter_mut().zip(targets) {
-            let (kind, index) = match target {
-                Target::Predicted => (0, 0),
-                Target::Rank(rank) => (0, rank),
-                Target::Class(class) => (1, class),
-            };
-            *request = SeedRequest { kind, index };
+            *request = seed::request(target);
         }
         let at = current(&self.plans)?.layout.requests();
         let requests = bytemuck::cast_slice(&self.requests);
@@ -293,26 +287,8 @@ impl<'m> Cuda<'m> {
         let at = current(&self.plans)?.layout.results();
         let results = bytemuck::cast_slice_mut(&mut self.results);
         present(self.memory.as_ref())?.read(at, results)?;
-        for ((result, target), seed) in self.results.iter().zip(targets).zip(seeds) {
-            match result.status {
-                0 => {}
-                1 => return Err(Error::NotFinite.into()),
-                _ => {
-                    let index = match *target {
-                        Target::Class(index) | Target::Rank(index) => index,
-                        Target::Predicted => 0,
-                    };
-                    let classes = classes as u32;
-                    return Err(Error::Target { index, classes }.into());
-                }
-            }
-            *seed = Seed {
-                predicted: result.predicted,
-                target: result.target,
-                probability: result.probability,
-                logit: result.logit,
-                relevance: result.relevance,
-            };
+        for ((result, &target), seed) in self.results.iter().zip(targets).zip(seeds) {
+            *seed = seed::answer(result, target, classes)?;
         }
         Ok(())
     }
@@ -340,20 +316,6 @@ fn current(plans: &[Planned]) -> Result<&Planned, CudaError> {
 /// The memory, unless making it failed.
 fn present<M>(memory: Option<M>) -> Result<M, CudaError> {
     memory.ok_or(CudaError::Core(Error::Order))
-}
-
-/// What an audited step wrote for a map.
-fn tally(slots: &[f64; TALLY]) -> Tally {
-    let of = |slot: Slot| slots[slot as usize];
-    Tally {
-        into: of(Slot::Into),
-        out: of(Slot::Kept) + (of(Slot::Out) - of(Slot::Before)),
-        sinks: Sinks {
-            eps: of(Slot::Eps),
-            dead: of(Slot::Dead),
-            redistributed: of(Slot::Redistributed),
-        },
-    }
 }
 
 impl Backend for Cuda<'_> {
@@ -437,19 +399,5 @@ fn same_length(region: Region, have: usize, buffer: Buffer) -> Result<(), Error>
         Ok(())
     } else {
         Err(Error::Length { buffer, need, have })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tally_is_what_arrived_what_went_on_and_what_was_lost() {
-        // Into, before, out, kept, eps, dead, redistributed.
-        let t = tally(&[10.0, 1.0, 4.0, 6.0, 0.5, 0.25, 2.0, 0.0]);
-        assert_eq!((t.into, t.out), (10.0, 9.0));
-        let s = t.sinks;
-        assert_eq!((s.eps, s.dead, s.redistributed), (0.5, 0.25, 2.0));
     }
 }

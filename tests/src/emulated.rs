@@ -1,18 +1,18 @@
 //! The CUDA kernels as a backend, executed on the CPU: the launches that the steps of a plan become, without a driver.
 
 use elucid::lower::layout::{TALLY, tensor_bytes};
-use elucid::lower::ledger::Slot;
+use elucid::lower::ledger::tally;
+use elucid::lower::seed::{answer, request};
 use elucid::lower::{Launch, Layout, Lowering};
-use elucid_core::audit::{Entry, Ledger};
-use elucid_core::backend::{Backend, Tally};
+use elucid_core::audit::Entry;
+use elucid_core::backend::Backend;
 use elucid_core::explain::Explainer;
-use elucid_core::op::Sinks;
 use elucid_core::op::head::Seed;
 use elucid_core::plan::{Plan, Region, Step};
 use elucid_core::rule::{Init, Target};
 use elucid_core::{Error, Model};
 use elucid_emulator::{Emulator, Memory, Order};
-use elucid_host::engine::{Method, PlanMemory, ledger_entries};
+use elucid_host::engine::{Method, PlanMemory};
 use elucid_kernels::params::{SeedRequest, SeedResult};
 
 use crate::subject::{Explanation, Image, Run, Subject};
@@ -23,7 +23,6 @@ pub struct Emulated<'a> {
     emulator: &'a Emulator,
     lowering: Lowering<'a>,
     layout: &'a Layout,
-    targets: usize,
     order: Order,
 }
 
@@ -52,7 +51,6 @@ impl<'a> Emulated<'a> {
             emulator,
             lowering,
             layout,
-            targets: plan.options().targets,
             order: Order::Ascending,
         };
         device.write(plan.zero(), &vec![0.0; plan.zero().len as usize]);
@@ -123,16 +121,7 @@ impl Backend for Emulated<'_> {
         if audited {
             let slots: Vec<f64> = self.memory.part(at, audit.len() * TALLY);
             for (entry, slots) in audit.iter_mut().zip(slots.chunks_exact(TALLY)) {
-                let of = |slot: Slot| slots[slot as usize];
-                entry.tally = Tally {
-                    into: of(Slot::Into),
-                    out: of(Slot::Kept) + (of(Slot::Out) - of(Slot::Before)),
-                    sinks: Sinks {
-                        eps: of(Slot::Eps),
-                        dead: of(Slot::Dead),
-                        redistributed: of(Slot::Redistributed),
-                    },
-                };
+                entry.tally = tally(slots.try_into().expect("a chunk is as long"));
             }
         }
         Ok(())
@@ -145,38 +134,16 @@ impl Backend for Emulated<'_> {
         init: Init,
         seeds: &mut [Seed],
     ) -> Result<(), Error> {
-        let requests: Vec<SeedRequest> = targets
-            .iter()
-            .map(|target| match *target {
-                Target::Predicted => SeedRequest { kind: 0, index: 0 },
-                Target::Rank(index) => SeedRequest { kind: 0, index },
-                Target::Class(index) => SeedRequest { kind: 1, index },
-            })
-            .collect();
+        let requests: Vec<SeedRequest> = targets.iter().map(|&t| request(t)).collect();
         self.memory
             .upload_at(self.layout.requests() as usize, &requests);
         self.play(&self.lowering.seed(step, init));
         let at = self.layout.results() as usize;
         let results: Vec<SeedResult> = self.memory.part(at, seeds.len());
-        for ((seed, result), &target) in seeds.iter_mut().zip(results).zip(targets) {
-            match (result.status, target) {
-                (0, _) => {}
-                (1, _) => return Err(Error::NotFinite),
-                (_, Target::Class(index) | Target::Rank(index)) => {
-                    let classes = step.shapes[1].elements() as u32;
-                    return Err(Error::Target { index, classes });
-                }
-                (_, Target::Predicted) => return Err(Error::NotFinite),
-            }
-            *seed = Seed {
-                predicted: result.predicted,
-                target: result.target,
-                probability: result.probability,
-                logit: result.logit,
-                relevance: result.relevance,
-            };
+        let classes = step.shapes[1].elements();
+        for ((seed, result), &target) in seeds.iter_mut().zip(&results).zip(targets) {
+            *seed = answer(result, target, classes)?;
         }
-        let _ = self.targets;
         Ok(())
     }
 
@@ -217,7 +184,6 @@ impl Subject for Kernels {
     }
 
     fn explain(&self, model: &Model<'_>, image: &Image, run: &Run) -> Result<Explanation, String> {
-        let wrong = |e: Error| e.to_string();
         let method = Method {
             composite: Some(run.composite()),
             ..self.method
@@ -229,24 +195,6 @@ impl Subject for Kernels {
         let layout = Layout::new(model, &plan);
         let backend = Emulated::new(self.emulator, model, &plan, &layout, self.tensor_cores)
             .in_order(self.order);
-        let mut entries = ledger_entries(&plan);
-        let mut ledger = Ledger::new(&mut entries);
-        let mut explainer = Explainer::new(plan, backend);
-        let seed = explainer
-            .explain(&image.values, run.target, run.init, Some(&mut ledger))
-            .map_err(wrong)?;
-        let mut logits = vec![0.0; model.classes() as usize];
-        let mut map = vec![0.0; image.shape.pixels()];
-        explainer.logits(&mut logits).map_err(wrong)?;
-        explainer.heat(&mut map).map_err(wrong)?;
-        let account = ledger.account(0);
-        Ok(Explanation {
-            seed,
-            logits,
-            map,
-            sinks: account.sinks(),
-            balances: account.balances(),
-            entries: account.entries().copied().collect(),
-        })
+        Explanation::of(&mut Explainer::new(plan, backend), image, run)
     }
 }

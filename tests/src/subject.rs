@@ -4,7 +4,11 @@
 //! the ledger. A backend joins the suite by implementing it. Images are kept channels last, as the core takes them, and
 //! turned to the reference's order where that is asked.
 
+use std::fmt::Display;
+
 use elucid_core::audit::{Entry, Ledger};
+use elucid_core::backend::Backend;
+use elucid_core::explain::Explainer;
 use elucid_core::op::Sinks;
 use elucid_core::op::head::Seed;
 use elucid_core::plan::Memory;
@@ -124,6 +128,36 @@ pub struct Explanation {
 }
 
 impl Explanation {
+    /// Explains one image, audited, by an explainer of one image and one class.
+    ///
+    /// # Errors
+    /// The backend's, in its own words.
+    pub fn of<B: Backend<Error: Display>>(
+        explainer: &mut Explainer<'_, B>,
+        image: &Image,
+        run: &Run,
+    ) -> Result<Self, String> {
+        let mut entries = ledger_entries(explainer.plan());
+        let mut ledger = Ledger::new(&mut entries);
+        let wrong = |e: B::Error| e.to_string();
+        let seed = explainer
+            .explain(&image.values, run.target, run.init, Some(&mut ledger))
+            .map_err(wrong)?;
+        let mut logits = vec![0.0; explainer.plan().logits().len as usize];
+        let mut map = vec![0.0; image.shape.pixels()];
+        explainer.logits(&mut logits).map_err(wrong)?;
+        explainer.heat(&mut map).map_err(wrong)?;
+        let account = ledger.account(0);
+        Ok(Self {
+            seed,
+            logits,
+            map,
+            sinks: account.sinks(),
+            balances: account.balances(),
+            entries: account.entries().copied().collect(),
+        })
+    }
+
     /// The relevance in the map.
     pub fn sum(&self) -> f64 {
         self.map.iter().map(|&v| f64::from(v)).sum()
@@ -238,24 +272,6 @@ impl Subject for Cpu {
         let mut explainer = engine
             .open(image.shape, method)
             .map_err(|e| format!("{e:#}"))?;
-        let mut entries = ledger_entries(explainer.plan());
-        let mut ledger = Ledger::new(&mut entries);
-        let wrong = |e: elucid::CudaError| e.to_string();
-        let seed = explainer
-            .explain(&image.values, run.target, run.init, Some(&mut ledger))
-            .map_err(wrong)?;
-        let mut logits = vec![0.0; model.classes() as usize];
-        let mut map = vec![0.0; image.shape.pixels()];
-        explainer.logits(&mut logits).map_err(wrong)?;
-        explainer.heat(&mut map).map_err(wrong)?;
-        let account = ledger.account(0);
-        Ok(Explanation {
-            seed,
-            logits,
-            map,
-            sinks: account.sinks(),
-            balances: account.balances(),
-            entries: account.entries().copied().collect(),
-        })
+        Explanation::of(&mut explainer, image, run)
     }
 }

@@ -7,7 +7,7 @@ use crate::op::conv::{self, Pass};
 use crate::op::gate::{self, Gate};
 use crate::op::{Context, Sinks, add, linear, pool, subsample};
 use crate::plan::{Act, Step};
-use crate::rule::{Composite, Dead, Folded, PoolRule, Rule};
+use crate::rule::{Composite, PoolRule, Rule};
 use crate::view::Weights;
 
 /// What is the same for all maps of a step with relevance.
@@ -77,11 +77,7 @@ impl Layer<'_> {
                 }
             },
             Op::MaxPool(p) => {
-                let eps = match rules.conv {
-                    Rule::ZPlus { eps, .. } => eps,
-                    Rule::Folded(Folded { eps, .. }) => eps,
-                };
-                let rule = (rules.pool, eps);
+                let rule = (rules.pool, rules.conv.eps());
                 pool::max_relevance(cx, &p, shapes, (a, r), rule, accumulate, out)
             }
             Op::AvgPool => {
@@ -187,16 +183,9 @@ impl Layer<'_> {
             return Err(self.unsupported());
         };
         let share = self.composite.share(skip);
-        // Zero channels of a parameter-free shortcut have no input: what lands there would be lost.
-        let kept = match self.composite {
-            Composite::Rules(rules) => rules.conv.dead() == Dead::Redistribute,
-            Composite::Chain(_) | Composite::Attention => false,
-        };
         let channels = self.step.shapes[1].c as usize;
-        let live = match self.model.node(node.inputs[1]).op {
-            Op::Subsample(s) if kept => usize::from(s.before)..channels - usize::from(s.after),
-            _ => 0..channels,
-        };
+        let branch = self.model.node(node.inputs[1]).op;
+        let live = self.composite.live(&branch, channels);
         let accumulate = self.step.accumulate;
         add::split(
             self.cx,

@@ -6,7 +6,7 @@ mod transformer;
 use crate::audit::Entry;
 use crate::backend::{Backend, Lend, Tally};
 use crate::error::{Buffer, Error};
-use crate::graph::{Activation, NONE, Node, Op};
+use crate::graph::{NONE, Node, Op};
 use crate::heat;
 use crate::math;
 use crate::model::Model;
@@ -113,11 +113,7 @@ impl<'a> Cpu<'a> {
         match node.op {
             Op::Conv(c) => {
                 let w = weight(c.weight);
-                let (skip, act) = match self.model.node(step.fused).op {
-                    Op::Add { relu: true, .. } if step.fused != NONE => (true, Activation::Relu),
-                    Op::Add { .. } if step.fused != NONE => (true, Activation::Identity),
-                    _ => (false, c.act),
-                };
+                let (skip, act) = step.end(model, c.act);
                 let (cx, o) = self.operands(step)?;
                 let skip = skip.then_some(o.b);
                 let finish = Finish {

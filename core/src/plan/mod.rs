@@ -12,7 +12,7 @@ mod options;
 mod schedule;
 
 use crate::error::{Buffer, Error};
-use crate::graph::{NONE, NodeId};
+use crate::graph::{Activation, NONE, NodeId, Op};
 use crate::model::Model;
 use crate::rule::Composite;
 use crate::shape::Shape;
@@ -125,6 +125,17 @@ impl Step {
         out: Region::EMPTY,
         scratch: Region::EMPTY,
     };
+
+    /// What ends a convolution's forward pass: whether the skip branch is added, and the activation, its `own` unless an addition
+    /// is fused into it.
+    #[must_use]
+    pub fn end(&self, model: &Model<'_>, own: Activation) -> (bool, Activation) {
+        match model.node(self.fused).op {
+            Op::Add { relu: true, .. } if self.fused != NONE => (true, Activation::Relu),
+            Op::Add { .. } if self.fused != NONE => (true, Activation::Identity),
+            _ => (false, own),
+        }
+    }
 }
 
 /// What a value holds, for the arena map.

@@ -144,7 +144,7 @@ fn product(
 
 /// The forward pass of a convolution for every image, with the addition that is fused into it.
 pub fn forward(l: &Lowering<'_>, c: &Conv, step: &Step, to: &mut Launches) {
-    let (skip, act) = l.finish(c.act, step.fused);
+    let (skip, act) = step.end(l.model, c.act);
     let weights = stored(l, c);
     let params = p::ConvParams {
         x: l.at(step.ins[0]),

@@ -59,10 +59,7 @@ impl Layout {
             let node = model.node(id);
             let image = node.inputs[0] == 0;
             let conv = node.op.layer()?;
-            let rule = match node.op {
-                elucid_core::graph::Op::Linear(_) => rules.linear,
-                _ => rules.of_conv(image),
-            };
+            let rule = rules.of(&node.op, image);
             let ones = image && rules.first.is_none();
             let dead = matches!(
                 rule,

@@ -1,7 +1,9 @@
 //! Launches that book what a step did with relevance: sums in a fixed order, in double precision.
 
 use elucid_core::Shape;
+use elucid_core::backend::Tally;
 use elucid_core::graph::{Pool, Subsample};
+use elucid_core::op::Sinks;
 use elucid_core::plan::Step;
 use elucid_core::rule::{Dead, PoolRule};
 use elucid_kernels::flow as kernel;
@@ -30,6 +32,21 @@ pub enum Slot {
     Dead = 5,
     /// Spread from dead cells.
     Redistributed = 6,
+}
+
+/// What an audited step wrote for a map.
+#[must_use]
+pub fn tally(slots: &[f64; TALLY]) -> Tally {
+    let of = |slot: Slot| slots[slot as usize];
+    Tally {
+        into: of(Slot::Into),
+        out: of(Slot::Kept) + (of(Slot::Out) - of(Slot::Before)),
+        sinks: Sinks {
+            eps: of(Slot::Eps),
+            dead: of(Slot::Dead),
+            redistributed: of(Slot::Redistributed),
+        },
+    }
 }
 
 /// The account of one map at one step; launches nothing unless somebody audits.
@@ -191,5 +208,19 @@ impl<'a> Book<'a> {
         let passed = before..before + shapes[0].c;
         let channels = (shapes[1].c, passed);
         self.sum_without((r, shapes[1].elements()), channels, Slot::Dead, to);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tally_is_what_arrived_what_went_on_and_what_was_lost() {
+        // Into, before, out, kept, eps, dead, redistributed.
+        let t = tally(&[10.0, 1.0, 4.0, 6.0, 0.5, 0.25, 2.0, 0.0]);
+        assert_eq!((t.into, t.out), (10.0, 9.0));
+        let s = t.sinks;
+        assert_eq!((s.eps, s.dead, s.redistributed), (0.5, 0.25, 2.0));
     }
 }

@@ -9,9 +9,10 @@ pub mod launch;
 pub mod layout;
 pub mod ledger;
 mod relevance;
+pub mod seed;
 pub mod token;
 
-use elucid_core::graph::{Activation, NONE, Node, NodeId, Op, TensorId};
+use elucid_core::graph::{Node, Op, TensorId};
 use elucid_core::plan::{Act, Options, Region, Step};
 use elucid_core::rule::{Composite, Init, Split};
 use elucid_core::{Error, Model};
@@ -199,14 +200,5 @@ impl<'a> Lowering<'a> {
             Op::Input => {}
         }
         Ok(())
-    }
-
-    /// What ends a convolution's forward pass: the skip branch, if an addition is fused into it, and the activation.
-    fn finish(&self, own: Activation, fused: NodeId) -> (bool, Activation) {
-        match self.model.node(fused).op {
-            Op::Add { relu: true, .. } if fused != NONE => (true, Activation::Relu),
-            Op::Add { .. } if fused != NONE => (true, Activation::Identity),
-            _ => (false, own),
-        }
     }
 }

@@ -5,7 +5,7 @@ use elucid_core::graph::{NONE, Op};
 use elucid_core::op::conv::Pass;
 use elucid_core::op::gate::Gate;
 use elucid_core::plan::{Act, Step};
-use elucid_core::rule::{Composite, Dead, Folded, PoolRule, Rule, Rules};
+use elucid_core::rule::{Composite, PoolRule, Rule};
 use elucid_kernels::params::Address;
 
 use super::{Launch, Lowering, Map, conv, flow, ledger};
@@ -84,10 +84,7 @@ fn layer(
         Composite::Attention => return Err(l.unsupported(step)),
     };
     let node = l.model.node(step.node);
-    let rule = match node.op {
-        Op::Linear(_) => rules.linear,
-        _ => rules.of_conv(node.inputs[0] == 0),
-    };
+    let rule = rules.of(&node.op, node.inputs[0] == 0);
     match node.op {
         Op::Conv(c) => match rule {
             Rule::ZPlus { eps, dead } if map.a == 0 => {
@@ -108,7 +105,7 @@ fn layer(
             Rule::Folded(rule) => conv::folded(l, &linear.as_conv(), step, map, rule, to),
         },
         Op::MaxPool(p) => {
-            let rule = (rules.pool, pool_eps(&rules));
+            let rule = (rules.pool, rules.conv.eps());
             let operands = (map.a, map.r);
             flow::max_relevance(to, &p, step.shapes, operands, rule, map.accumulate, map.out);
             book.max_pool(&p, step.shapes, operands, rule, to);
@@ -186,13 +183,6 @@ fn derivative(
     }
 }
 
-/// The eps of pools that average: that of convolutions.
-fn pool_eps(rules: &Rules) -> f32 {
-    match rules.conv {
-        Rule::ZPlus { eps, .. } | Rule::Folded(Folded { eps, .. }) => eps,
-    }
-}
-
 /// What one map's derivative by an output becomes before the layer passes it on.
 fn gate(
     l: &Lowering<'_>,
@@ -227,16 +217,9 @@ fn split(
     let Op::Add { skip, .. } = node.op else {
         return Err(l.unsupported(step));
     };
-    let kept = match l.composite {
-        Composite::Rules(rules) => rules.conv.dead() == Dead::Redistribute,
-        Composite::Chain(_) | Composite::Attention => false,
-    };
     let channels = step.shapes[1].c as usize;
-    // Zero channels of a parameter-free shortcut have no input: what lands there would be lost.
-    let live = match l.model.node(node.inputs[1]).op {
-        Op::Subsample(s) if kept => usize::from(s.before)..channels - usize::from(s.after),
-        _ => 0..channels,
-    };
+    let branch = l.model.node(node.inputs[1]).op;
+    let live = l.composite.live(&branch, channels);
     flow::split(
         to,
         l.composite.share(skip),
